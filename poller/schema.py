@@ -1,0 +1,194 @@
+"""The tables, in SQLAlchemy Core. `migrations/` builds exactly these; `activities.sql` lays one view per activity over
+them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.types import TypeEngine
+
+metadata = MetaData()
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware datetime: a timestamp with time zone on Postgres, on SQLite text (`2026-11-01T09:00:00.000Z`)."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(TIMESTAMP(timezone=True))
+        return dialect.type_descriptor(Text())
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        return iso(value) if value is not None and dialect.name != "postgresql" else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        return datetime.fromisoformat(value) if isinstance(value, str) else value
+
+
+def iso(value: datetime) -> str:
+    """An aware datetime as ISO 8601 UTC text in milliseconds, ending in `Z`."""
+    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+# Ids are opaque and mix cases: text is compared byte by byte on both databases (SQLite does so by itself).
+_text = Text().with_variant(Text(collation="C"), "postgresql")
+_serial = BigInteger().with_variant(Integer(), "sqlite")
+
+events = Table(
+    "events",
+    metadata,
+    Column("org", _text, nullable=False),
+    Column("uid", _text, nullable=False),
+    Column("time", BigInteger, nullable=False),
+    Column("event_type", _text),
+    Column("outcome", _text),
+    Column("outcome_reason", _text),
+    Column("user_uid", _text),
+    Column("user_name", _text),
+    Column("actor_uid", _text),
+    Column("actor_name", _text),
+    Column("actor_type", _text),
+    Column("src_ip", _text),
+    Column("src_country", _text),
+    Column("src_city", _text),
+    Column("src_asn", BigInteger),
+    Column("src_as_org", _text),
+    Column("is_proxy", Boolean),
+    Column("user_agent", _text),
+    Column("device", _text),
+    Column("factor", _text),
+    Column("push_response", _text),
+    Column("number_challenge_response", _text),
+    Column("challenge_time", BigInteger),
+    Column("factor_intent", _text),
+    Column("session_uid", _text),
+    Column("root_session_uid", _text),
+    Column("transaction_uid", _text),
+    Column("authn_request_uid", _text),
+    Column("behaviors", _text),
+    Column("threat_suspected", Boolean),
+    Column("severity", _text),
+    Column("message", _text),
+    Column("raw", LargeBinary, nullable=False),  # the record as Okta sent it, see poller/raw.py
+    UniqueConstraint("org", "uid", name="uq_events_org_uid"),
+    Index("ix_events_kind", "org", "event_type", "time", "outcome"),
+    Index("ix_events_user", "org", "user_uid", "time"),
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("id", _serial, primary_key=True),
+    Column("org", _text, nullable=False),
+    Column("received_time", Instant, nullable=False),
+    Column("reason", _text, nullable=False),
+    Column("raw", LargeBinary, nullable=False),  # the bytes as they came, uncompressed
+    Column("raw_hash", _text, nullable=False),  # SHA-256: the same bytes delivered again are one row
+    UniqueConstraint("org", "raw_hash", name="uq_quarantine_org_raw_hash"),
+)
+
+orgs = Table(
+    "orgs",
+    metadata,
+    Column("org", _text, primary_key=True),
+    Column("next_link", _text),  # the live cursor, verbatim; NULL before the first page
+    Column("last_event_time", BigInteger),  # newest `time` stored, epoch ms
+    Column("last_poll_time", Instant),  # the last page committed
+    Column("caught_up_time", Instant),  # the last time there was nothing more to fetch
+    Column("last_error", _text),
+    Column("last_error_time", Instant),
+)
+
+backfills = Table(
+    "backfills",
+    metadata,
+    Column("id", _serial, primary_key=True),
+    Column("org", _text, nullable=False),
+    Column("asked", _text, nullable=False),  # the range in the words of the command line: the same words resume it
+    Column("since_time", Instant, nullable=False),
+    Column("until_time", Instant, nullable=False),
+    Column("next_link", _text),
+    Column("events_stored", BigInteger, nullable=False),
+    Column("started_time", Instant, nullable=False),
+    Column("finished_time", Instant),
+    Index("ix_backfills_org", "org", "asked"),
+)
+
+findings = Table(
+    "findings",
+    metadata,
+    Column("uid", _text, primary_key=True),
+    Column("org", _text, nullable=False),
+    Column("rule", _text, nullable=False),
+    Column("title", _text, nullable=False),
+    Column("severity", _text, nullable=False),
+    Column("confidence", _text, nullable=False),
+    Column("status", _text, nullable=False),
+    Column("user_uid", _text),
+    Column("user_name", _text),
+    Column("src_ips", JSON, nullable=False),
+    Column("summary", _text, nullable=False),
+    Column("first_seen_time", Instant, nullable=False),
+    Column("last_seen_time", Instant, nullable=False),
+    Column("created_time", Instant, nullable=False),
+    Column("modified_time", Instant, nullable=False),
+    Column("trigger_uid", _text, nullable=False),
+    Column("evidence_count", Integer, nullable=False),
+    Column("trigger_time", BigInteger, nullable=False),  # `time` of the trigger, epoch ms: which slice it belongs to
+    Column("superseded_time", Instant),  # late events have undone it, but an analyst had touched it
+    Index("ix_findings_slice", "org", "rule", "trigger_time"),
+    Index("ix_findings_last_seen", "last_seen_time"),
+)
+
+finding_evidence = Table(
+    "finding_evidence",
+    metadata,
+    Column("finding_uid", _text, ForeignKey("findings.uid", ondelete="CASCADE"), primary_key=True),
+    Column("org", _text, nullable=False),
+    Column("event_uid", _text, primary_key=True),
+    Column("role", _text, primary_key=True),
+    Index("ix_finding_evidence_event", "org", "event_uid"),
+)
+
+finding_history = Table(
+    "finding_history",
+    metadata,
+    Column("id", _serial, primary_key=True),
+    Column("finding_uid", _text, ForeignKey("findings.uid", ondelete="CASCADE"), nullable=False),
+    Column("time", Instant, nullable=False),
+    Column("status", _text, nullable=False),
+    Column("reason", _text),
+    Column("comment", _text),
+    Index("ix_finding_history_finding", "finding_uid", "time"),
+)
+
+ACTIVITIES_SQL = Path(__file__).with_name("activities.sql")
+
+
+def activity_views() -> dict[str, str]:
+    """`activities.sql` as {view name: its `create view` statement}, in the order of the file."""
+    text = "\n".join(line for line in ACTIVITIES_SQL.read_text("utf-8").splitlines() if not line.startswith("--"))
+    statements = [statement.strip() for statement in text.split(";") if statement.strip()]
+    return {statement.split()[2]: statement for statement in statements}

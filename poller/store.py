@@ -1,0 +1,508 @@
+"""The one place a transaction opens. A page of events, its quarantine, the findings over what it touched and its
+cursor commit together, or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from poller.errors import DatabaseError, MalformedEvent, UsageError
+from poller.findings import REASONS, STATUSES, Finding, Row, build, moment
+from poller.normalize import Event, normalize
+from poller.raw import compress
+from poller.rules import Rule
+from poller.schema import (
+    backfills,
+    events,
+    finding_evidence,
+    finding_history,
+    findings,
+    orgs,
+    quarantine,
+)
+from poller.slices import Slice, reopened
+
+_COLUMNS = ("org", *Event._fields, "raw")
+_SUMMARY_COLUMNS = [column for column in events.c if column.name != "raw"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The records of one page, read: events with their raw bytes, and what could not be one, with the reason."""
+
+    events: Sequence[tuple[Event, bytes]]
+    rejects: Sequence[tuple[str, bytes]]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What was done: events new and already there, records quarantined, findings made, changed and undone."""
+
+    new: int = 0
+    seen: int = 0
+    quarantined: int = 0
+    found: int = 0
+    changed: int = 0
+    undone: int = 0
+
+    def __add__(self, other: Stored) -> Stored:
+        return Stored(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
+
+
+@dataclass(frozen=True)
+class Backfill:
+    """A date range being fetched: `[since, until)`, and the `next` link to go on with (None: from its beginning)."""
+
+    id: int
+    org: str
+    since: datetime
+    until: datetime
+    next_link: str | None
+    events_stored: int
+
+
+def read_records(records: Iterable[bytes]) -> Batch:
+    """Normalize and compress the records of one page; nothing here needs the database."""
+    good: list[tuple[Event, bytes]] = []
+    rejects: list[tuple[str, bytes]] = []
+    for record in records:
+        try:
+            good.append((normalize(record), compress(record)))
+        except MalformedEvent as error:
+            rejects.append((str(error), record))
+    return Batch(good, rejects)
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def epoch_ms_of(moment: datetime) -> int:
+    """An aware datetime as epoch milliseconds, UTC."""
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+
+
+class Store:
+    """The database behind one SQLAlchemy URL. Use it as a context manager, or `close()` it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = sa.make_url(url)
+        self.is_postgres = self.url.get_backend_name() == "postgresql"
+        if self.is_postgres:
+            self.engine = sa.create_engine(
+                self.url,
+                pool_pre_ping=True,
+                pool_size=16,
+                hide_parameters=True,
+                connect_args={"connect_timeout": 10, "application_name": "poller"},
+            )
+        else:
+            self._prepare_file()
+            self.engine = sa.create_engine(self.url, hide_parameters=True, connect_args={"timeout": 60})
+            sa.event.listen(self.engine, "connect", _on_sqlite_connect)
+            sa.event.listen(self.engine, "begin", _on_sqlite_begin)
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def _prepare_file(self) -> None:
+        """A new database file can be read by its owner alone: it holds who signs in from where."""
+        name = self.url.database
+        if not name or name == ":memory:":
+            raise UsageError(
+                "an SQLite database in memory forgets everything at exit. Name a file: sqlite:///poller.db."
+            )
+        path = Path(name)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        except OSError as error:
+            raise DatabaseError(f"can't open the database file {path}: {error.strerror}.") from None
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A connection to read with; what it reads is of one moment."""
+        with self._translated(), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """A transaction: everything in it is there afterwards, or nothing."""
+        with (
+            self._translated(),
+            self.engine.connect().execution_options(poller_write=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """The driver's errors as one line that says what, where and what to do next."""
+        try:
+            yield
+        except (SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error) as error:
+            where = self.url.render_as_string(hide_password=True)
+            cause = (str(getattr(error, "orig", None) or error).strip() or type(error).__name__).splitlines()[0]
+            raise DatabaseError(f"the database {where} failed: {cause}. {_what_to_do(cause)}") from error
+
+    # ---- the line: pages ----
+
+    def commit_poll(
+        self,
+        org: str,
+        batch: Batch,
+        next_link: str,
+        rules: Sequence[Rule],
+        now: datetime,
+        caught_up: bool = False,
+    ) -> Stored:
+        """One page of the live cursor: its events, their findings and the cursor behind it, in one transaction."""
+        with self.writing() as connection:
+            self._lock_org(connection, org)
+            stored, newest = self._store(connection, org, batch, rules, now)
+            values: dict[str, Any] = {
+                "next_link": next_link,
+                "last_poll_time": now,
+                "last_error": None,
+                "last_error_time": None,
+            }
+            if caught_up:
+                values["caught_up_time"] = now
+            if newest is not None:
+                previous = sa.func.coalesce(orgs.c.last_event_time, newest)
+                values["last_event_time"] = sa.case((previous > newest, previous), else_=newest)
+            connection.execute(sa.update(orgs).where(orgs.c.org == org).values(values))
+        return stored
+
+    def commit_backfill(
+        self, backfill: Backfill, batch: Batch, next_link: str | None, rules: Sequence[Rule], now: datetime
+    ) -> Stored:
+        """One page of a date range; `next_link` None says that it was the last. The live cursor is not touched."""
+        with self.writing() as connection:
+            self._lock_org(connection, backfill.org)
+            stored, _ = self._store(connection, backfill.org, batch, rules, now)
+            connection.execute(
+                sa.update(backfills)
+                .where(backfills.c.id == backfill.id)
+                .values(
+                    next_link=next_link,
+                    events_stored=backfills.c.events_stored + stored.new,
+                    finished_time=now if next_link is None else None,
+                )
+            )
+        return stored
+
+    def _lock_org(self, connection: sa.Connection, org: str) -> None:
+        """From here to the commit nobody else stores events of this org. (SQLite has one writer anyway.)"""
+        self._ensure_org(connection, org)
+        if self.is_postgres:
+            connection.execute(sa.select(orgs.c.org).where(orgs.c.org == org).with_for_update())
+
+    def _ensure_org(self, connection: sa.Connection, org: str) -> None:
+        connection.execute(self._insert(orgs).values(org=org).on_conflict_do_nothing())
+
+    def _insert(self, table: sa.Table) -> Any:
+        """SQLite and Postgres share `on conflict`, but not its constructor."""
+        from sqlalchemy.dialects import postgresql, sqlite
+
+        return postgresql.insert(table) if self.is_postgres else sqlite.insert(table)
+
+    def _store(
+        self, connection: sa.Connection, org: str, batch: Batch, rules: Sequence[Rule], now: datetime
+    ) -> tuple[Stored, int | None]:
+        """Events (once each), quarantine and findings. Returns the counts and the newest event time of the page."""
+        fresh = self._unknown(connection, org, batch.events)
+        if fresh:
+            self._insert_events(connection, [(org, *event, raw) for event, raw in fresh])
+        for reason, raw in batch.rejects:
+            connection.execute(
+                self._insert(quarantine)
+                .values(org=org, received_time=now, reason=reason, raw=raw, raw_hash=hashlib.sha256(raw).hexdigest())
+                .on_conflict_do_nothing()
+            )
+        stored = Stored(len(fresh), len(batch.events) - len(fresh), len(batch.rejects))
+        touched = [event for event, _ in fresh]
+        for rule in rules:
+            for part in self._reopened(connection, rule, org, touched):
+                stored += self.reconcile(connection, rule, org, part, now)
+        return stored, max((event.time for event, _ in batch.events), default=None)
+
+    def _unknown(
+        self, connection: sa.Connection, org: str, page: Sequence[tuple[Event, bytes]]
+    ) -> list[tuple[Event, bytes]]:
+        """The events of the page that are not stored yet, the first of each uid."""
+        by_uid: dict[str, tuple[Event, bytes]] = {}
+        for item in page:
+            by_uid.setdefault(item[0].uid, item)
+        if not by_uid:
+            return []
+        if self.is_postgres:
+            sql, uids = "select uid from events where org = %s and uid = any(%s)", list(by_uid)
+            known = connection.exec_driver_sql(sql, (org, uids))
+        else:
+            sql = "select uid from events where org = ? and uid in (select value from json_each(?))"
+            known = connection.exec_driver_sql(sql, (org, json.dumps(list(by_uid))))
+        for (uid,) in known:
+            del by_uid[uid]
+        return list(by_uid.values())
+
+    def _insert_events(self, connection: sa.Connection, rows: list[tuple[Any, ...]]) -> None:
+        names = ", ".join(_COLUMNS)
+        if self.is_postgres:
+            driver: Any = connection.connection.driver_connection
+            with driver.cursor() as cursor, cursor.copy(f"copy events ({names}) from stdin") as copy:
+                for row in rows:
+                    copy.write_row(row)
+        else:
+            marks = ", ".join("?" * len(_COLUMNS))
+            connection.exec_driver_sql(f"insert into events ({names}) values ({marks})", rows)
+
+    # ---- the line: rules ----
+
+    def run_rules(self, org: str, rules: Sequence[Rule], since: datetime, until: datetime, now: datetime) -> Stored:
+        """Run the rules over `[since, until)` of what is stored, a day at a time, each in a transaction of its own."""
+        total = Stored()
+        start, end = epoch_ms_of(since), epoch_ms_of(until)
+        for day in range(start, end, 86_400_000):
+            with self.writing() as connection:
+                self._lock_org(connection, org)
+                for rule in rules:
+                    part = Slice(day, min(day + 86_400_000, end))
+                    total += self.reconcile(connection, rule, org, part, now)
+        return total
+
+    def _reopened(self, connection: sa.Connection, rule: Rule, org: str, touched: Sequence[Event]) -> list[Slice]:
+        """The slices of a rule that these new events re-open: around their own times, and around later findings of the
+        same users, since an event from before can show that a session or a sign-in was an older one."""
+        if not touched:
+            return []
+        times = {event.time for event in touched}
+        times.update(event.challenge_time for event in touched if event.challenge_time is not None)
+        users = {event.user_uid for event in touched}
+        later = connection.execute(
+            sa.select(findings.c.user_uid, findings.c.trigger_time).where(
+                findings.c.org == org, findings.c.rule == rule.name, findings.c.trigger_time >= min(times)
+            )
+        )
+        times.update(time for user, time in later if user in users)
+        return reopened(times, rule.lookback, rule.lookahead)
+
+    def reconcile(self, connection: sa.Connection, rule: Rule, org: str, part: Slice, now: datetime) -> Stored:
+        """Run a rule over a slice: what it yields is there afterwards, and what it no longer yields is gone, unless an
+        analyst has touched it: that stays, marked superseded."""
+        due = {finding.uid: finding for finding in self.evaluate(connection, rule, org, part)}
+        in_slice = (
+            (findings.c.org == org)
+            & (findings.c.rule == rule.name)
+            & (findings.c.trigger_time >= part.since)
+            & (findings.c.trigger_time < part.until)
+        )
+        there = {row.uid: row for row in connection.execute(sa.select(findings).where(in_slice))}
+        made = changed = undone = 0
+        for uid, finding in due.items():
+            if uid not in there:
+                self._write_finding(connection, finding, now, is_new=True)
+                made += 1
+            elif self._differs(connection, there[uid], finding):
+                self._write_finding(connection, finding, now, is_new=False)
+                changed += 1
+        for uid, row in there.items():
+            if uid not in due and row.superseded_time is None:
+                self._undo(connection, uid, now)
+                undone += 1
+        return Stored(found=made, changed=changed, undone=undone)
+
+    def evaluate(self, connection: sa.Connection, rule: Rule, org: str, part: Slice) -> list[Finding]:
+        """The findings of a rule whose trigger lies in the slice, by time of trigger. Writes nothing."""
+        binds = {"org": org, "since": part.since, "until": part.until, **rule.parameters}
+        by_trigger: dict[str, list[Row]] = {}
+        for row in connection.execute(sa.text(rule.statement), binds).mappings():
+            by_trigger.setdefault(row["trigger_uid"], []).append(row)
+        if not by_trigger:
+            return []
+        uids = {row["evidence_uid"] for rows in by_trigger.values() for row in rows} | set(by_trigger)
+        seen = self._events(connection, org, uids)
+        made = [build(rule, rows, seen) for rows in by_trigger.values()]
+        return sorted(made, key=lambda finding: (finding.trigger_time, finding.trigger_uid))
+
+    def _events(self, connection: sa.Connection, org: str, uids: Iterable[str]) -> dict[str, Row]:
+        found: dict[str, Row] = {}
+        wanted = sorted(uids)
+        for start in range(0, len(wanted), 500):
+            chunk = wanted[start : start + 500]
+            query = sa.select(*_SUMMARY_COLUMNS).where(events.c.org == org, events.c.uid.in_(chunk))
+            found.update((row["uid"], row) for row in connection.execute(query).mappings())
+        return found
+
+    def _differs(self, connection: sa.Connection, row: Any, finding: Finding) -> bool:
+        if row.superseded_time is not None or any(
+            getattr(row, name) != value for name, value in _content(finding).items()
+        ):
+            return True
+        query = sa.select(finding_evidence.c.event_uid, finding_evidence.c.role)
+        evidence = connection.execute(query.where(finding_evidence.c.finding_uid == finding.uid))
+        return {tuple(item) for item in evidence} != set(finding.evidence)
+
+    def _write_finding(self, connection: sa.Connection, finding: Finding, now: datetime, is_new: bool) -> None:
+        values = {**_content(finding), "modified_time": now, "superseded_time": None}
+        if is_new:
+            connection.execute(
+                sa.insert(findings).values(
+                    **values,
+                    uid=finding.uid,
+                    org=finding.org,
+                    rule=finding.rule,
+                    trigger_uid=finding.trigger_uid,
+                    status="new",
+                    created_time=now,
+                )
+            )
+        else:
+            connection.execute(sa.update(findings).where(findings.c.uid == finding.uid).values(values))
+            connection.execute(sa.delete(finding_evidence).where(finding_evidence.c.finding_uid == finding.uid))
+        connection.execute(
+            sa.insert(finding_evidence),
+            [
+                {"finding_uid": finding.uid, "org": finding.org, "event_uid": uid, "role": role}
+                for uid, role in finding.evidence
+            ],
+        )
+
+    def _undo(self, connection: sa.Connection, uid: str, now: datetime) -> None:
+        touched = connection.execute(
+            sa.select(finding_history.c.id).where(finding_history.c.finding_uid == uid).limit(1)
+        )
+        if touched.first():
+            connection.execute(
+                sa.update(findings).where(findings.c.uid == uid).values(superseded_time=now, modified_time=now)
+            )
+        else:
+            connection.execute(sa.delete(findings).where(findings.c.uid == uid))
+
+    # ---- cursors ----
+
+    def cursor(self, org: str) -> str | None:
+        """The `next` link to go on with, exactly as Okta gave it; None for an org that was never polled."""
+        with self.reading() as connection:
+            return connection.execute(sa.select(orgs.c.next_link).where(orgs.c.org == org)).scalar()
+
+    def note_error(self, org: str, message: str, now: datetime) -> None:
+        """Keep the last error of an org, for `poller status`."""
+        with self.writing() as connection:
+            self._ensure_org(connection, org)
+            connection.execute(
+                sa.update(orgs).where(orgs.c.org == org).values(last_error=message[:1000], last_error_time=now)
+            )
+
+    def open_backfill(
+        self, org: str, asked: str, since: datetime, until: datetime, now: datetime
+    ) -> tuple[Backfill, bool]:
+        """The unfinished backfill of this org asked for in these words, else a new one; and whether it resumes."""
+        with self.writing() as connection:
+            self._ensure_org(connection, org)
+            query = sa.select(backfills).where(
+                backfills.c.org == org, backfills.c.asked == asked, backfills.c.finished_time.is_(None)
+            )
+            row = connection.execute(query.order_by(backfills.c.id.desc())).first()
+            resumed = row is not None
+            if row is None:
+                values = {"org": org, "asked": asked, "since_time": since, "until_time": until, "events_stored": 0}
+                inserted = connection.execute(sa.insert(backfills).values(**values, started_time=now))
+                key: Any = inserted.inserted_primary_key
+                row = connection.execute(sa.select(backfills).where(backfills.c.id == key[0])).one()
+        return Backfill(row.id, row.org, row.since_time, row.until_time, row.next_link, row.events_stored), resumed
+
+    # ---- people ----
+
+    def set_status(self, uid: str, status: str, reason: str | None, comment: str | None, now: datetime) -> None:
+        """Triage: the new status, and a row of history that says when and why. Raises UsageError on an unknown word."""
+        if status not in STATUSES:
+            raise UsageError(f"{status!r} is not a status. Use one of {', '.join(STATUSES)}.")
+        if reason is not None and reason not in REASONS:
+            raise UsageError(f"{reason!r} is not a reason. Use one of {', '.join(REASONS)}.")
+        with self.writing() as connection:
+            connection.execute(
+                sa.update(findings).where(findings.c.uid == uid).values(status=status, modified_time=now)
+            )
+            connection.execute(
+                sa.insert(finding_history).values(
+                    finding_uid=uid, time=now, status=status, reason=reason, comment=comment
+                )
+            )
+
+    def prune(self, before: datetime, batch: int = 5000) -> int:
+        """Delete events older than `before`, but those that are evidence of a finding. Returns how many."""
+        limit = epoch_ms_of(before)
+        is_evidence = sa.exists().where(
+            finding_evidence.c.org == events.c.org, finding_evidence.c.event_uid == events.c.uid
+        )
+        old = sa.select(events.c.org, events.c.uid).where(events.c.time < limit, ~is_evidence).limit(batch)
+        deleted = 0
+        while True:
+            with self.writing() as connection:
+                gone = connection.execute(
+                    sa.delete(events).where(sa.tuple_(events.c.org, events.c.uid).in_(old.subquery().select()))
+                ).rowcount
+            deleted += gone
+            if gone < batch:
+                return deleted
+
+
+def _content(finding: Finding) -> dict[str, Any]:
+    """The columns that follow from the events: what a late one can change."""
+    return {
+        "title": finding.title,
+        "severity": finding.severity,
+        "confidence": finding.confidence,
+        "user_uid": finding.user_uid,
+        "user_name": finding.user_name,
+        "src_ips": list(finding.src_ips),
+        "summary": finding.summary,
+        "first_seen_time": moment(finding.first_seen),
+        "last_seen_time": moment(finding.last_seen),
+        "trigger_time": finding.trigger_time,
+        "evidence_count": len(finding.evidence),
+    }
+
+
+def _what_to_do(cause: str) -> str:
+    if "no such table" in cause or "no such view" in cause or ("relation" in cause and "does not exist" in cause):
+        return "Run poller migrate."
+    if "locked" in cause:
+        return "Another process holds it: wait, or stop that process."
+    if "full" in cause or "No space" in cause:
+        return "Make room on its disk."
+    if "readonly" in cause or "read-only" in cause:
+        return "Make it writable for this user."
+    return "Is it running, and may this user reach it? poller doctor checks."
+
+
+def _on_sqlite_connect(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # transactions are begun by _on_sqlite_begin, not by the driver
+    connection.execute("pragma busy_timeout = 60000")
+    connection.execute("pragma journal_mode = wal")
+    connection.execute("pragma synchronous = normal")
+    connection.execute("pragma foreign_keys = on")
+    connection.execute("pragma cache_size = -32000")  # KiB
+
+
+def _on_sqlite_begin(connection: sa.Connection) -> None:
+    # A writer takes the lock at once: a transaction that reads first and writes later can't be made to wait.
+    write = connection.get_execution_options().get("poller_write")
+    connection.exec_driver_sql("begin immediate" if write else "begin")
