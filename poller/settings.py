@@ -17,6 +17,7 @@ from poller.errors import SettingsError, UsageError
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\s*")
+_TOKEN = re.compile(r"[!-~]+")
 _SECRETS = ("okta_api_token", "okta_private_key")
 
 
@@ -76,7 +77,10 @@ def _origin(value: str) -> str:
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
         raise ValueError("plain http would send the token in clear: use https (http is for a loopback address only)")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{host}" + (f":{port}" if port is not None else "")
+    if re.search(r"-admin\.okta", host):
+        raise ValueError("this is the address of the admin console: leave out -admin")
+    is_default = port in (None, 443 if parts.scheme == "https" else 80)
+    return f"{parts.scheme}://{host}{'' if is_default else f':{port}'}"
 
 
 def _is_loopback(host: str) -> bool:
@@ -117,7 +121,10 @@ class OrgSettings(BaseModel):
 
     def token(self) -> str | None:
         """The SSWS token, read from its file at each call so that a rotated one is taken up."""
-        return _secret(self.api_token, self.api_token_file, "API token", self.name)
+        token = _secret(self.api_token, self.api_token_file, "API token", self.name)
+        if token is not None and not _TOKEN.fullmatch(token):
+            raise SettingsError(f"org {self.name}: the API token has spaces, line breaks or other signs that none has.")
+        return token
 
     def key(self) -> str | None:
         """The private key (PEM or JWK) of the OAuth service app."""

@@ -1,0 +1,291 @@
+"""Signed HTTP requests to one org.
+
+The one importer of the okta SDK: it signs and authenticates (SSWS, OAuth with a private-key JWT, DPoP), and sends what
+it has to send through our transport. It is given its configuration here, so that no okta.yaml and no OKTA_* variable
+has a say. Everything but making a Connection runs on the loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import ssl
+import time
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+from okta.cache.no_op_cache import NoOpCache
+from okta.jwt import JWT
+from okta.request_executor import RequestExecutor
+from yarl import URL
+
+from poller import __version__
+from poller.errors import OktaError, OktaRefused, PollerError, SettingsError
+from poller.settings import OrgSettings
+from poller.system_log.answer import Answer, TryAgain
+from poller.system_log.links import LOGS_PATH
+from poller.text import printable
+
+MAX_BODY = 256 * 2**20  # bytes, decompressed; a page of 1000 events has 3 to 6 million
+_TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=10, sock_read=45)  # Okta ends its own queries after 30 s
+_DPOP_DEMANDED = ("invalid_dpop_proof", "use_dpop_nonce")
+
+logging.getLogger("okta-sdk-python").disabled = True  # it logs whole requests, Authorization included
+
+
+class Connection:
+    """Signed requests to one org, one at a time."""
+
+    def __init__(self, org: OrgSettings) -> None:
+        self._org = org
+        self._secret: str | None = None
+        self._executor: RequestExecutor | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._uses_dpop = False
+        self._token_answer: Answer | None = None
+
+    @property
+    def credentials(self) -> str:
+        if not self._org.uses_oauth:
+            return "API token"
+        return f"OAuth client {self._org.client_id}{' with DPoP' if self._uses_dpop else ''}"
+
+    async def open(self) -> None:
+        """Read the credentials anew, since files are rotated, and be ready to send. Raises SettingsError."""
+        secret = self._org.key() if self._org.uses_oauth else self._org.token()
+        if secret != self._secret or self._executor is None:
+            self._secret, self._executor = secret, None
+            self._executor = await self._sign_in()
+        await self.close()
+        self._session = aiohttp.ClientSession(
+            timeout=_TIMEOUT,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            max_line_size=32768,
+            max_field_size=32768,
+            read_bufsize=2**18,
+            # An environment that is trusted whole would put a password of .netrc in the place of our Authorization.
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def get(self, url: URL) -> Answer:
+        """One answer of the log. Asks again where only the signature was out of date: an access token that has expired
+        or was revoked (once), a DPoP nonce that is new."""
+        is_renewed = False
+        for _ in range(4):
+            answer = await self._send("GET", url, await self._signature())
+            oauth = self._executor._oauth if self._executor else None  # the SDK has no public way to it
+            if oauth is None:
+                break
+            is_new_nonce = _take_nonce(answer, oauth.get_dpop_generator())
+            if answer.status == 401 and not is_new_nonce and not is_renewed:
+                oauth.clear_access_token()
+                is_renewed = True
+            elif not (answer.status in (400, 401) and is_new_nonce):
+                break
+        return answer
+
+    async def send_request(self, request: Mapping[str, Any]) -> tuple[None, Answer, str, None]:
+        """The SDK sends its token requests through here."""
+        # aiohttp writes the Content-Type of a form itself.
+        headers = {name: value for name, value in request["headers"].items() if name.lower() != "content-type"}
+        self._token_answer = answer = await self._send(request["method"], URL(request["url"]), headers, request["form"])
+        answer.raise_if_busy(self._org.org_url)
+        return None, answer, answer.body.decode("utf-8", "replace"), None
+
+    async def _sign_in(self) -> RequestExecutor:
+        client: dict[str, Any] = {
+            "orgUrl": self._org.org_url,
+            "userAgent": f"okta-poller/{__version__}",
+            "requestTimeout": 0,
+            "rateLimit": {"maxRetries": 0},
+        }
+        if self._org.uses_oauth:
+            pem, key_id = _private_key(self._secret or "", self._org.name)
+            client |= {
+                "authorizationMode": "PrivateKey",
+                "clientId": self._org.client_id,
+                "scopes": ["okta.logs.read"],
+                "privateKey": pem,
+                "kid": self._org.key_id or key_id,
+                "oauthTokenRenewalOffset": 1,
+                "dpopEnabled": self._uses_dpop,
+            }
+        else:
+            client |= {"authorizationMode": "SSWS", "token": self._secret}
+        # Making a key for DPoP takes a second: not on the loop's thread, which serves the other orgs too.
+        return await asyncio.to_thread(RequestExecutor, {"client": client}, NoOpCache(), lambda _: self)
+
+    async def _signature(self) -> dict[str, str]:
+        """The headers of one request to the log. Fetches an access token where there is none, and finds out by asking
+        whether the app demands DPoP. Raises OktaRefused, TryAgain or another OktaError."""
+        while True:
+            self._token_answer = None
+            assert self._executor is not None
+            try:
+                # Without its query: that is no part of what DPoP signs, and the link itself has to stay as it is.
+                url = f"{self._org.org_url}{LOGS_PATH}"
+                request, error = await self._executor.create_request("GET", url)
+            except PollerError:
+                raise
+            except Exception as raised:
+                error = raised
+            if error is None:
+                return {**request["headers"], "Accept-Encoding": "gzip"}
+            answer = self._token_answer
+            if answer is None or answer.status < 400:
+                raise OktaError(
+                    f"{self._org.org_url} gave no usable access token ({type(error).__name__}). Try poller doctor."
+                ) from None
+            if self._uses_dpop or answer.error()[0] not in _DPOP_DEMANDED:
+                raise self._client_refused(answer)
+            self._uses_dpop = True
+            self._executor = await self._sign_in()
+
+    async def _send(
+        self, method: str, url: URL, headers: Mapping[str, str], form: Mapping[str, str] | None = None
+    ) -> Answer:
+        """One HTTP request; redirects are never followed. Raises TryAgain or OktaError."""
+        assert self._session is not None
+        where = self._org.org_url
+        try:
+            async with self._session.request(
+                method, url, headers=headers, data=form, allow_redirects=False, proxy=_proxy(url)
+            ) as response:
+                body = await _read(response, where)
+                answer = Answer(response.status, response.headers, body, time.time())
+        except TimeoutError:
+            raise TryAgain(f"{where} took too long to answer. Check the network, or try again later.") from None
+        except (aiohttp.ClientSSLError, ssl.SSLError) as error:
+            raise OktaError(
+                f"no trusted connection to {where}: {_in_one_line(error)}. Behind a proxy that inspects TLS, "
+                "set SSL_CERT_FILE to a file with its certificate."
+            ) from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise TryAgain(
+                f"can't reach {where}: {_in_one_line(error)}. Check the network and POLLER_OKTA_ORG_URL."
+            ) from None
+        if 300 <= answer.status < 400 or answer.status < 200:
+            host = printable(_host(answer.headers.get("Location", ""))) or "no host"
+            raise OktaError(
+                f"{where} redirects to {host} ({answer.status}), which is not followed. "
+                "Set POLLER_OKTA_ORG_URL to the address that the org itself answers at."
+            )
+        return answer
+
+    # ---- refusals, and what to do next ----
+
+    def refused(self, answer: Answer) -> OktaRefused:
+        where, reason = self._org.org_url, answer.reason()
+        if answer.status == 401:
+            what = "access token of " + self.credentials if self._org.uses_oauth else "API token"
+            todo = (
+                "Check that the app is active and was granted the scope okta.logs.read."
+                if self._org.uses_oauth
+                else "Set POLLER_OKTA_API_TOKEN to one from an admin who can read the System Log."
+            )
+            text = f"Okta refused the {what} for {where} ({reason}). {todo}"
+        elif answer.status == 403:
+            todo = (
+                "Grant the app the scope okta.logs.read and an admin role that can view logs."
+                if self._org.uses_oauth
+                else "Set POLLER_OKTA_API_TOKEN to one from an admin who can read the System Log."
+            )
+            text = f"Okta does not let this {self.credentials} read the System Log of {where} ({reason}). {todo}"
+        elif answer.error()[0] == "E0000053":
+            text = (
+                f"{where} refused how far back this asks ({reason}). Okta keeps 90 days of events: ask for no more, "
+                "in --since or in POLLER_INITIAL_LOOKBACK."
+            )
+        else:
+            text = (
+                f"{where} refused the request for its System Log ({reason}). Check POLLER_OKTA_ORG_URL: poller doctor."
+            )
+        return OktaRefused(text, answer.status)
+
+    def _client_refused(self, answer: Answer) -> OktaRefused:
+        if answer.error()[0] == "invalid_scope":
+            todo = "Grant the app the scope okta.logs.read."
+        else:
+            todo = "Check POLLER_OKTA_CLIENT_ID, POLLER_OKTA_PRIVATE_KEY_FILE and POLLER_OKTA_KEY_ID"
+            skew = None if answer.date is None else answer.received - answer.date
+            off = f", and this machine's clock, which is {abs(skew):.0f} s off" if skew and abs(skew) > 60 else ""
+            todo = f"{todo}{off}."
+        text = f"Okta refused the {self.credentials} for {self._org.org_url} ({answer.reason()}). {todo}"
+        return OktaRefused(text, answer.status)
+
+
+async def _read(response: aiohttp.ClientResponse, where: str) -> bytes:
+    """The whole body, decompressed."""
+    chunks, size = [], 0
+    async for chunk in response.content.iter_any():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > MAX_BODY:
+            raise OktaError(
+                f"{where} answered with {MAX_BODY >> 20} MB and more: larger than any page of events. Is it Okta?"
+            )
+    return b"".join(chunks)
+
+
+def _take_nonce(answer: Answer, proofs: Any) -> bool:
+    """Keep the DPoP nonce of an answer for the next proof; whether it is a new one."""
+    nonce = answer.headers.get("DPoP-Nonce")
+    if proofs is None or not nonce or nonce == proofs.get_nonce():
+        return False
+    proofs.set_nonce(nonce)
+    return True
+
+
+def _proxy(url: URL) -> str | None:
+    """The proxy that the environment (HTTPS_PROXY, NO_PROXY) names for this address; plain http has none."""
+    if url.scheme != "https" or urllib.request.proxy_bypass(url.host or ""):
+        return None
+    proxy = urllib.request.getproxies().get("https")
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
+
+
+def _private_key(text: str, org: str) -> tuple[str, str | None]:
+    """A private key, PEM or JWK, as PEM and the key id that a JWK may name. Raises SettingsError."""
+    key: str | dict[str, str] = text.replace("\\n", "\n")
+    key_id = None
+    try:
+        if text.startswith("{"):
+            jwk = json.loads(text)
+            key_id = jwk.get("kid")
+            # The SDK stumbles over members that are not text, such as key_ops.
+            key = {name: value for name, value in jwk.items() if isinstance(value, str)}
+        pem, _ = JWT.get_PEM_JWK(key)
+        return str(pem.export_key().decode("ascii")), key_id
+    except Exception:  # the libraries below raise whatever they please
+        raise SettingsError(
+            f"org {org}: the private key is not an RSA key in PEM or JWK form without a passphrase. "
+            "Set POLLER_OKTA_PRIVATE_KEY_FILE to the file that Okta gave when the key was made."
+        ) from None
+
+
+def _in_one_line(error: Exception) -> str:
+    """A library's error in a few words; never an address, which could hold a proxy's password."""
+    if isinstance(error, aiohttp.ClientResponseError):
+        text = f"{error.status} {error.message}"
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        text = error.os_error.strerror or str(error.os_error)
+    elif isinstance(error, aiohttp.InvalidURL):
+        text = "an address can't be used"
+    else:
+        text = str(error) or type(error).__name__
+    return printable(" ".join(text.split()))[:200].rstrip(".")
+
+
+def _host(location: str) -> str:
+    try:
+        return URL(location).host or ""
+    except ValueError:
+        return ""
