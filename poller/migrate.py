@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import sqlalchemy as sa
 
 from poller.errors import DatabaseError
+from poller.revision import head, migrations_folder
 from poller.schema import activity_views
 from poller.store import Store
-
-
-def migrations_folder() -> Path:
-    """`migrations/` beside the package in a source tree, inside it where poller is installed."""
-    package = Path(__file__).parent
-    inside = package / "migrations"
-    return inside if inside.is_dir() else package.parent / "migrations"
-
-
-def head() -> str:
-    """The newest revision: file names start with their number, so it is the last in order of name."""
-    return max(path.stem for path in (migrations_folder() / "versions").glob("[0-9]*.py")).partition("_")[0]
 
 
 def current(store: Store) -> str | None:
@@ -47,10 +34,8 @@ def upgrade(store: Store) -> bool:
             )
             connection.execute(sa.text("lock table alembic_version in exclusive mode"))
         config.attributes["connection"] = connection
-        inspector = sa.inspect(connection)
-        for view in inspector.get_view_names():
-            if view in activity_views():
-                connection.execute(sa.text(f"drop view {view}"))
+        for view in reversed(activity_views()):  # those that read others first
+            connection.execute(sa.text(f"drop view if exists {view}"))
         command.upgrade(config, "head")
         for statement in activity_views().values():
             connection.exec_driver_sql(statement)

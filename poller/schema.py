@@ -3,7 +3,7 @@ them."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.types import TypeEngine
 
+from poller.text import iso
+
 metadata = MetaData()
 
 
@@ -45,11 +47,6 @@ class Instant(TypeDecorator[datetime]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         return datetime.fromisoformat(value) if isinstance(value, str) else value
-
-
-def iso(value: datetime) -> str:
-    """An aware datetime as ISO 8601 UTC text in milliseconds, ending in `Z`."""
-    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 # Ids are opaque and mix cases: text is compared byte by byte on both databases (SQLite does so by itself).
@@ -95,6 +92,7 @@ events = Table(
     UniqueConstraint("org", "uid", name="uq_events_org_uid"),
     Index("ix_events_kind", "org", "event_type", "time", "outcome"),
     Index("ix_events_user", "org", "user_uid", "time"),
+    Index("ix_events_time", "time"),
 )
 
 quarantine = Table(

@@ -69,6 +69,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_events_kind", "events", ["org", "event_type", "time", "outcome"])
     op.create_index("ix_events_user", "events", ["org", "user_uid", "time"])
+    op.create_index("ix_events_time", "events", ["time"])
     op.create_table(
         "findings",
         sa.Column("uid", text, nullable=False),
@@ -147,5 +148,6 @@ def upgrade() -> None:
             "insert into sqlite_stat1 (tbl, idx, stat) values"
             " ('events', 'sqlite_autoindex_events_1', '5000000 500000 1'),"
             " ('events', 'ix_events_kind', '5000000 500000 20000 2 1'),"
-            " ('events', 'ix_events_user', '5000000 500000 500 2')"
+            " ('events', 'ix_events_user', '5000000 500000 500 2'),"
+            " ('events', 'ix_events_time', '5000000 2')"
         )

@@ -1,0 +1,289 @@
+"""`poller findings`: list them, read one, and say what became of it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from poller.cli import output
+from poller.cli.setup import load_settings, open_reading, open_store, time_range
+from poller.errors import RuleError, SettingsError
+from poller.findings import REASONS, SEVERITIES, STATUSES
+from poller.reading import FINDING_COLUMNS, Wanted, at
+from poller.text import printable, to_json
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.text import Text
+
+    from poller.settings import Settings
+
+Uid = Annotated[str, typer.Argument(metavar="UID", help="The finding's UID, or its first characters.")]
+
+TABLE_LIMIT = 50
+SHORT = 8  # characters of a UID that a table shows: enough to tell findings apart, and to name one
+
+app = typer.Typer()
+
+
+def _option_of(words: Sequence[str], told: str) -> Any:
+    """An option whose value, or each of whose values, is one of these words."""
+
+    def check(value: str | list[str] | None) -> str | list[str] | None:
+        for word in [value] if isinstance(value, str) else value or []:
+            if word not in words:
+                raise typer.BadParameter(f"{word!r} is not one of {', '.join(words)}.")
+        return value
+
+    return typer.Option(metavar="WORD", callback=check, help=f"{told} One of {', '.join(words)}.")
+
+
+@app.callback(invoke_without_command=True)
+def list_findings(
+    context: typer.Context,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="T", help="Last seen at T or later: 2026-11-01, 2026-11-01T09:00:00Z, or an age: 24h, 7d."
+        ),
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="T", help="Last seen before T.")] = None,
+    rule: Annotated[str, typer.Option(metavar="NAME", help="Of this rule only.")] = "",
+    user: Annotated[
+        str, typer.Option(metavar="USER", help="About this user: an Okta user id, or a user name in any case.")
+    ] = "",
+    ip: Annotated[str, typer.Option(metavar="ADDRESS", help="With this address among its source addresses.")] = "",
+    severity: Annotated[
+        list[str] | None, _option_of(SEVERITIES, "Of exactly this severity; give it again for more than one.")
+    ] = None,
+    status: Annotated[
+        list[str] | None, _option_of(STATUSES, "In this status; give it again for more than one.")
+    ] = None,
+    org: Annotated[str, typer.Option(metavar="NAME", help="Of this org only.")] = "",
+    limit: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help=f"At most N, the newest. [default: {TABLE_LIMIT} in a table, else all]"),
+    ] = None,
+    format: Annotated[
+        Literal["table", "json", "jsonl", "csv"] | None,
+        typer.Option(help="How to print them. [default: table on a terminal, else json]"),
+    ] = None,
+) -> None:
+    """List findings, newest first, or work on one of them.
+
+    A finding lies in a range by its last_seen_time, the moment that completed the pattern. Findings marked
+    *superseded* are those that an analyst had touched before a late event undid them.
+
+    **Examples**
+
+    ```
+    poller findings --since 7d --status new
+    poller findings --user alice@example.com --severity high --severity critical
+    poller findings --format csv > findings.csv
+    poller findings show 3f9a0c
+    ```
+    """
+    if context.invoked_subcommand:
+        return
+    begin, end = time_range(since, until)
+    wanted = Wanted(begin, end, rule, user, ip, severity or (), status or (), org)
+    form = format or ("table" if output.is_terminal() else "json")
+    most = limit or (TABLE_LIMIT if form == "table" else None)
+    with open_reading() as database:
+        found = database.findings(wanted, most=most + 1 if most else None)
+        shown, there_is_more = _split(found, most)
+        if form == "json":
+            output.write_json_array(shown)
+        elif form == "jsonl":
+            output.write_json_lines(shown)
+        elif form == "csv":
+            output.write_csv(FINDING_COLUMNS, shown)
+        else:
+            print_table(list(shown), is_filtered=wanted != Wanted())
+        if there_is_more():
+            output.note(f"these are the newest {most}, there are more: give a higher --limit, or narrow the search.")
+
+
+@app.command("show")
+def show_finding(
+    uid: Uid,
+    format: Annotated[Literal["text", "json"], typer.Option(help="A page to read, or JSON.")] = "text",
+) -> None:
+    """Read one finding: why it fired, its evidence as a timeline, what was done about it, and its runbook.
+
+    **Examples**
+
+    ```
+    poller findings show 3f9a0c
+    poller findings show 3f9a0c --format json
+    ```
+    """
+    settings = load_settings()
+    with open_reading() as database:
+        finding = database.finding(uid)
+        if format == "json":
+            output.write(to_json(finding, indent=2) + "\n")
+            return
+        timeline, history = database.timeline(finding["uid"]), database.history(finding["uid"])
+    output.show(*page(finding, timeline, history), *_runbook(finding["rule"], settings))
+    output.write(_next_steps(finding))
+
+
+@app.command("set")
+def set_status(
+    uid: Uid,
+    status: Annotated[str, _option_of(STATUSES, "What becomes of the finding.")],
+    reason: Annotated[str | None, _option_of(REASONS, "Why, in one word.")] = None,
+    comment: Annotated[str | None, typer.Option(metavar="TEXT", help="Why, in your own words.")] = None,
+) -> None:
+    """Triage a finding. Each change is kept, with its time, and shown by `poller findings show`.
+
+    **Examples**
+
+    ```
+    poller findings set 3f9a0c --status in_progress
+    poller findings set 3f9a0c --status resolved --reason true_positive --comment "sessions cleared"
+    ```
+    """
+    settings = load_settings()
+    with open_reading() as database:
+        finding = database.finding(uid)
+    with open_store(settings) as store:
+        store.set_status(finding["uid"], status, reason, comment, datetime.now(UTC))
+    because = f" ({reason})" if reason else ""
+    output.write(f"{finding['uid']}: {finding['status']} -> {status}{because}\n")
+
+
+def _split(found: Iterator[dict[str, Any]], most: int | None) -> tuple[Iterator[dict[str, Any]], Any]:
+    """The first `most` findings, and a question to ask once they are used up: whether one more is there."""
+    if most is None:
+        return found, lambda: False
+    return islice(found, most), lambda: next(found, None) is not None
+
+
+def print_table(found: list[dict[str, Any]], is_filtered: bool = False) -> None:
+    if not found:
+        output.write("No finding matches.\n" if is_filtered else "No findings.\n")
+        return
+    has_orgs = len({finding["org"] for finding in found}) > 1
+    rows = output.table("UID", "LAST SEEN (UTC)", "SEVERITY", "STATUS", *(["ORG"] if has_orgs else []), "USER", "RULE")
+    rows.columns[0].no_wrap = rows.columns[1].no_wrap = rows.columns[2].no_wrap = True
+    for finding in found:
+        superseded = " superseded" if finding["superseded_time"] else ""
+        rows.add_row(
+            output.cell(finding["uid"][:SHORT]),
+            output.moment(finding["last_seen_time"]),
+            output.cell(finding["severity"], output.SEVERITY_STYLES.get(finding["severity"], "")),
+            output.cell(finding["status"] + superseded),
+            *([output.cell(finding["org"])] if has_orgs else []),
+            output.cell(finding["user_name"] or finding["user_uid"]),
+            output.cell(finding["rule"]),
+        )
+    output.show(rows)
+
+
+def page(
+    finding: dict[str, Any], timeline: list[dict[str, Any]], history: list[dict[str, Any]]
+) -> Iterator[RenderableType]:
+    style = output.SEVERITY_STYLES.get(finding["severity"], "")
+    yield output.cell(finding["title"], f"bold {style}".strip())
+    yield output.cell(finding["summary"], most=output.LONGEST_TEXT)
+    yield ""
+    who = finding["user_name"] or "a user without a name"
+    ips = " ".join(finding["src_ips"][:10]) + (" ..." if len(finding["src_ips"]) > 10 else "")
+    status = finding["status"]
+    if finding["superseded_time"]:
+        status += f", superseded {output.moment(finding['superseded_time'])} UTC: late events have undone it"
+    yield output.facts(
+        [
+            ("finding", finding["uid"]),
+            ("severity", output.cell(finding["severity"], style)),
+            ("confidence", finding["confidence"]),
+            ("status", status),
+            ("user", f"{who} ({finding['user_uid']})"),
+            ("org", finding["org"]),
+            ("from", ips or "-"),
+            ("seen", f"{output.moment(finding['first_seen_time'])} to {output.moment(finding['last_seen_time'])} UTC"),
+            ("rule", finding["rule"]),
+        ]
+    )
+    yield from ("", output.cell("Evidence", "bold"), _timeline(timeline))
+    if history:
+        yield from ("", output.cell("Triage", "bold"), _history(history))
+
+
+def _timeline(evidence: list[dict[str, Any]]) -> RenderableType:
+    rows = output.table("TIME (UTC)", "ROLE", "EVENT", "FROM")
+    rows.columns[0].no_wrap = rows.columns[1].no_wrap = True
+    day = ""
+    for item in evidence:
+        time = at(item["time"]) or ""
+        if time[:10] != day:
+            day = time[:10]
+            rows.add_row(day)
+        place = ", ".join(text for text in (item["src_city"], item["src_country"], item["src_as_org"]) if text)
+        rows.add_row(
+            time[11:23] or "not stored",
+            output.cell(item["role"]),
+            _lines(item["event_type"], _joined(item["outcome"], item["outcome_reason"], *_answer(item))),
+            _lines(_joined(item["src_ip"], item["device"], "proxy" if item["is_proxy"] else None), place),
+        )
+    return rows
+
+
+def _answer(item: dict[str, Any]) -> tuple[str | None, ...]:
+    """The factor, and how a push was answered."""
+    return (item["factor"], item["push_response"], item["number_challenge_response"])
+
+
+def _joined(*texts: str | None) -> str:
+    return " ".join(text for text in texts if text)
+
+
+def _lines(*texts: str | None) -> Text:
+    """Several texts under one another in one cell; what is not known takes no line."""
+    from rich.text import Text
+
+    return Text("\n").join(output.cell(text) for text in texts if text)
+
+
+def _history(history: list[dict[str, Any]]) -> RenderableType:
+    rows = output.table("TIME (UTC)", "STATUS", "REASON", "COMMENT")
+    for change in history:
+        comment = output.cell(change["comment"], most=output.LONGEST_TEXT)
+        rows.add_row(
+            output.moment(change["time"]), output.cell(change["status"]), output.cell(change["reason"]), comment
+        )
+    return rows
+
+
+def _runbook(name: str, settings: Settings) -> Iterator[RenderableType]:
+    """The rule's runbook with the parameters that it names; nothing for a rule that is no longer there."""
+    from poller.cli.rules import markdown, parameters
+    from poller.rules import load_rules
+
+    try:
+        rule = next((rule for rule in load_rules(settings.rules) if rule.name == name), None)
+    except (RuleError, SettingsError) as error:
+        output.note(str(error))
+        return
+    if rule is not None:
+        yield from ("", output.cell("Runbook", "bold"))
+        yield from (output.cell(f"Parameters in force: {parameters(rule)}."), "", markdown(rule.runbook))
+
+
+def _next_steps(finding: dict[str, Any]) -> str:
+    """Commands to copy: one to a line, never folded to the width of a table."""
+    uid, user = finding["uid"][:SHORT], shlex.quote(finding["user_uid"] or "")
+    event, org = shlex.quote(finding["trigger_uid"]), shlex.quote(finding["org"])
+    commands = (
+        f"poller findings set {uid} --status in_progress",
+        f"poller findings --user={user} --since 30d",
+        f"poller events show {event} --org={org}",
+    )
+    return "\nNext\n" + "".join(f"  {printable(command)}\n" for command in commands)
