@@ -34,6 +34,7 @@ _FACTOR_OF_METHOD = {
     "use okta fastpass": "SIGNED_NONCE",
     "signed_nonce": "SIGNED_NONCE",
 }
+_KNOWLEDGE = ("PASSWORD_AS_FACTOR", "SECURITY_QUESTION")
 
 
 class Event(NamedTuple):
@@ -265,12 +266,14 @@ def _json_inside(value: object) -> dict[str, Any]:
 
 
 def _factor_of_target(targets: list[Any]) -> str | None:
+    """The factor that the authenticators among the targets speak of: of several, the first that is not knowledge."""
+    factors = []
     for target in targets:
         if type(target) is dict and str(target.get("type")).startswith("Authenticator"):
             method = _text(_dict(target.get("detailEntry")).get("methodTypeUsed"), MAX_ID)
             if method:
-                return _FACTOR_OF_METHOD.get(method.strip().lower(), method)
-    return None
+                factors.append(_FACTOR_OF_METHOD.get(method.strip().lower(), method))
+    return next((factor for factor in factors if factor not in _KNOWLEDGE), factors[0] if factors else None)
 
 
 def _behaviors(debug: dict[str, Any], security: dict[str, Any]) -> str | None:

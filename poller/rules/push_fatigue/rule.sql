@@ -13,307 +13,296 @@ falsepositives:
   - A user who denies their own pushes by mistake, or lets them run out, and then signs in
 parameters: {rejections: 2, window: 10m}
 lookback: window + 4h
-lookahead: 2h
+lookahead: window + 4h
 summary:
-  - "{user} did not approve {attempts} Okta Verify {attempts:push|pushes} ({kinds}) between {first} and {last} UTC, then signed in at {trigger} UTC"
+  - "{user} did not approve {attempts} Okta Verify {attempts:push|pushes} ({kinds}) between {first} and {last} UTC,
+    then signed in at {trigger} UTC"
   - "signed in by {login.factors}"
   - "pushes asked for from {sent.places|abandoned.places|login.browser_places}"
   - "answered from {rejected.places|login.phone_places}"
   - "new for this user: {login.new|sent.new|rejected.new}"
 */
 -- Binds: :org, :since, :until (the slice, epoch ms), :rejections (attempts), :window (ms).
--- A sign-in lasts at most two hours (7200000 ms); an abandonment is written at most a day (86400000 ms) after its push.
+-- A sign-in lasts at most two hours (7200000 ms). An abandonment that says when its push was sent may be written a day
+-- (86400000 ms) later. Whether a session is an old one is looked up seven days back (604800000 ms).
 with recursive
 -- 1. Whose pushes failed near this slice? Few people, so that everything below reads few rows.
 victims as materialized (
     select user_uid from push_rejected
-    where org = :org and time >= :since - :window and time < :until + 7200000
+    where org = :org and time >= :since - :window and time < :until
     union
-    select user_uid from push_abandoned
-    where org = :org and time >= :since - :window and time < :until + 86400000
+    select user_uid from activities
+    where org = :org and event_type = 'user.authentication.auth_via_mfa' and outcome in ('ABANDONED', 'UNANSWERED')
+      and activity in ('push_abandoned', 'push_unanswered')
+      and time >= :since - :window and time < :until + 86400000
+),
+-- 2. What the log says of their sign-ins around it.
+story as materialized (
+    select a.activity, a.uid, a.user_uid, a.time, a.factor, a.authn_request_uid as authn, a.root_session_uid as root,
+           nullif(a.session_uid, 'unknown') as session, nullif(a.transaction_uid, 'unknown') as tx,
+           case when a.challenge_time >= a.time - 86400000 and a.challenge_time <= a.time
+                then a.challenge_time end as challenge,
+           coalesce(a.user_agent, '') || ' ' || coalesce(a.device, '') || ' ' || coalesce(a.src_ip, '') as client
+    from victims cross join activities as a
+    where a.org = :org and a.user_uid = victims.user_uid and a.activity is not null
+      and a.time >= :since - :window - 14400000
+      and (a.time < :until + 7200000
+        or a.time < :until + 86400000 and a.activity in ('push_abandoned', 'push_unanswered'))
+),
+-- 3. The answers to pushes, and silences. What one event of a request leaves out, another of it says (Classic writes
+--    one denial twice); the sign-in is that of the pushes sent in its session, where no event of it says.
+sessions as (
+    select user_uid, session, max(authn) as authn from story
+    where activity = 'push_sent' and session is not null
+    group by user_uid, session
+),
+answers as materialized (
+    select s.uid, s.user_uid, s.time, s.activity, s.client, coalesce(s.tx, s.uid) as request,
+           case when s.activity in ('push_abandoned', 'push_unanswered') then 1 else 0 end as silent,
+           min(s.time) over same_request as request_time,
+           coalesce(s.authn, max(s.authn) over same_request,
+                    case when s.challenge is not null then max(s.authn) over same_challenge end,
+                    sessions.authn, sessions.session) as sign_in,
+           coalesce(s.challenge, max(s.challenge) over same_request) as challenge
+    from story as s left join sessions on sessions.user_uid = s.user_uid and sessions.session = s.session
+    where s.activity in ('push_rejected', 'push_abandoned', 'push_unanswered')
+       or s.activity = 'mfa_succeeded' and s.factor = 'OKTA_VERIFY_PUSH'
+    window same_request as (partition by s.user_uid, coalesce(s.tx, s.uid)),
+           same_challenge as (partition by s.user_uid, s.challenge)
+),
+-- 4. The pushes of each sign-in, by when they were sent. Less than a second apart, they are one to several devices.
+sends as (
+    select user_uid, sign_in, challenge as time from answers where sign_in is not null and challenge is not null
     union
-    select user_uid from push_unanswered
-    where org = :org and time >= :since - :window and time < :until + 86400000
-),
-failed_events as (
-    select f.uid, f.user_uid, f.time, 'rejected' as role,
-           f.authn_request_uid, f.session_uid, f.transaction_uid, f.challenge_time
-    from victims cross join push_rejected as f
-    where f.org = :org and f.user_uid = victims.user_uid
-      and f.time >= :since - :window - 14400000 and f.time < :until + 7200000
-    union all
-    select f.uid, f.user_uid, f.time, 'abandoned',
-           f.authn_request_uid, f.session_uid, f.transaction_uid, f.challenge_time
-    from victims cross join push_abandoned as f
-    where f.org = :org and f.user_uid = victims.user_uid
-      and f.time >= :since - :window - 14400000 and f.time < :until + 86400000
-    union all
-    select f.uid, f.user_uid, f.time, 'unanswered',
-           f.authn_request_uid, f.session_uid, f.transaction_uid, f.challenge_time
-    from victims cross join push_unanswered as f
-    where f.org = :org and f.user_uid = victims.user_uid
-      and f.time >= :since - :window - 14400000 and f.time < :until + 86400000
-),
--- Classic writes one denial twice, in one transaction: what one of the two leaves out, the other says.
-failed as materialized (
-    select uid, user_uid, time, role, transaction_uid,
-           coalesce(authn_request_uid, max(authn_request_uid) over same_request,
-                    case when role <> 'rejected' then session_uid end) as sign_in,
-           coalesce(challenge_time, max(challenge_time) over same_request) as challenge_time
-    from failed_events
-    window same_request as (partition by user_uid, coalesce(transaction_uid, uid))
-),
-approved as materialized (
-    select s.uid, s.user_uid, s.time, s.factor, s.challenge_time,
-           s.authn_request_uid, s.session_uid, s.root_session_uid, s.transaction_uid
-    from victims cross join mfa_succeeded as s
-    where s.org = :org and s.user_uid = victims.user_uid
-      and s.time >= :since - :window - 14400000 and s.time < :until + 86400000
-),
-sent as materialized (
-    select s.uid, s.user_uid, s.time, s.authn_request_uid, s.session_uid, s.transaction_uid
-    from victims cross join push_sent as s
-    where s.org = :org and s.user_uid = victims.user_uid
-      and s.time >= :since - :window - 14400000 and s.time < :until + 7200000
-),
--- 2. The pushes of each sign-in, by when they were sent: as the answers say, else as the sends say.
-marks as materialized (
-    select user_uid, sign_in, challenge_time as time, 1 as exact from failed
-    where challenge_time is not null and sign_in is not null
-    union
-    select user_uid, authn_request_uid, challenge_time, 1 from approved
-    where challenge_time is not null and authn_request_uid is not null and factor = 'OKTA_VERIFY_PUSH'
-    union
-    select user_uid, authn_request_uid, time, 0 from sent where authn_request_uid is not null
-    union
-    select user_uid, session_uid, time, 0 from sent where session_uid is not null
+    select user_uid, coalesce(authn, session), time from story
+    where activity = 'push_sent' and coalesce(authn, session) is not null
 ),
 pushes as materialized (
-    select m.user_uid, m.sign_in, m.time,
-           lead(m.time) over (partition by m.user_uid, m.sign_in order by m.time) as next_time
-    from marks as m
-    where m.exact = 1
-       or not exists (
-          select 1 from marks as same
-          where same.user_uid = m.user_uid and same.sign_in = m.sign_in
-            and (same.exact = 1 and same.time >= m.time - 2000 and same.time <= m.time + 2000
-              or same.exact = 0 and same.time >= m.time - 1000 and same.time < m.time)
-       )
+    select user_uid, sign_in, time
+    from (select user_uid, sign_in, time, lag(time) over (partition by user_uid, sign_in order by time) as previous
+          from sends) as spaced
+    where previous is null or time - previous >= 1000
 ),
--- 3. Which push does a failure belong to? An answer to the latest before it; silence to the next one left open.
-open_pushes as materialized (
-    select p.user_uid, p.sign_in, p.time,
-           row_number() over (partition by p.user_uid, p.sign_in order by p.time) as nth
-    from pushes as p
-    where not exists (
-          select 1 from failed as f
-          where f.user_uid = p.user_uid and f.sign_in = p.sign_in
-            and (f.challenge_time = p.time
-              or f.challenge_time is null and f.role = 'rejected'
-                 and f.time >= p.time and (p.next_time is null or f.time < p.next_time))
-       )
-      and not exists (
-          select 1 from approved as a
-          where a.user_uid = p.user_uid and a.authn_request_uid = p.sign_in and a.factor = 'OKTA_VERIFY_PUSH'
-            and (a.challenge_time = p.time
-              or a.challenge_time is null and a.time >= p.time and (p.next_time is null or a.time < p.next_time))
-       )
+-- 5. Which push does an answer belong to? The one of its challenge time, else the latest before it (of any sign-in,
+--    where its own is not known). A phone answers a push once: its next answer is to a push that is not accounted for
+--    yet, and so is a silence.
+moments as (
+    select user_uid, sign_in, time, 0 as is_answer, time as push, null as uid from pushes
+    union all
+    select user_uid, null, time, 0, time, null from story where activity = 'push_sent'
+    union all
+    select user_uid, sign_in, coalesce(challenge, case when silent = 1 or sign_in is null then time else request_time end), 1,
+           null, uid
+    from answers
 ),
-silences as (
-    select uid, user_uid, sign_in, time,
-           row_number() over (partition by user_uid, sign_in order by time, uid) as nth
-    from failed
-    where role <> 'rejected' and challenge_time is null and sign_in is not null
+latest as (
+    select uid, max(push) over (
+               partition by user_uid, sign_in order by time, is_answer rows unbounded preceding) as push
+    from moments
+),
+ranked as materialized (
+    select a.*, latest.push,
+           dense_rank() over (
+               partition by a.user_uid, a.sign_in, latest.push, a.client, a.silent order by a.request_time, a.request
+           ) as nth
+    from answers as a left join latest on latest.uid = a.uid
+),
+left_open as (
+    select p.user_uid, p.sign_in, p.time, row_number() over (partition by p.user_uid, p.sign_in order by p.time) as nth
+    from pushes as p left join ranked as a
+      on  a.user_uid = p.user_uid and a.sign_in = p.sign_in and a.push = p.time
+      and (a.challenge is not null or a.silent = 0 and a.nth = 1)
+    where a.uid is null
+),
+repeated as materialized (
+    select r.uid, r.user_uid, r.sign_in, o.time as push
+    from (select uid, user_uid, sign_in, time,
+                 dense_rank() over (partition by user_uid, sign_in order by request_time, request) as nth
+          from ranked
+          where sign_in is not null and push is not null and challenge is null and silent = 0 and nth > 1) as r
+    join left_open as o on o.user_uid = r.user_uid and o.sign_in = r.sign_in and o.nth = r.nth and o.time <= r.time
+),
+unanswered as (
+    select s.uid, o.time as push
+    from (select uid, user_uid, sign_in, time,
+                 row_number() over (partition by user_uid, sign_in order by time, uid) as nth
+          from ranked where sign_in is not null and push is not null and challenge is null and silent = 1) as s
+    join (select o.user_uid, o.sign_in, o.time,
+                 row_number() over (partition by o.user_uid, o.sign_in order by o.time) as nth
+          from left_open as o left join repeated as r
+            on r.user_uid = o.user_uid and r.sign_in = o.sign_in and r.push = o.time
+          where r.uid is null) as o
+      on o.user_uid = s.user_uid and o.sign_in = s.sign_in and o.nth = s.nth and o.time <= s.time
 ),
 placed as materialized (
-    select f.uid, f.user_uid, f.time, f.role, f.sign_in, f.transaction_uid,
-           coalesce(
-               f.challenge_time,
-               (select o.time from silences as s join open_pushes as o
-                  on o.user_uid = s.user_uid and o.sign_in = s.sign_in and o.nth = s.nth and o.time <= s.time
-                where s.uid = f.uid),
-               (select max(p.time) from pushes as p
-                where p.user_uid = f.user_uid and p.sign_in = f.sign_in and p.time <= f.time
-                  and (f.role = 'rejected' or not exists (
-                      select 1 from approved as a
-                      where a.user_uid = p.user_uid and a.authn_request_uid = p.sign_in
-                        and a.factor = 'OKTA_VERIFY_PUSH'
-                        and a.time >= p.time and (p.next_time is null or a.time < p.next_time)))),
-               (select max(p.time) from pushes as p
-                where p.user_uid = f.user_uid and p.sign_in = f.sign_in and p.time <= f.time)
-           ) as sent_time
-    from failed as f
+    select r.uid, r.user_uid, r.time, r.activity, r.sign_in, r.challenge, r.request, r.silent,
+           coalesce(repeated.push, unanswered.push, r.push) as push,
+           max(case when r.activity = 'mfa_succeeded' then 1 else 0 end) over (
+               partition by r.user_uid, r.sign_in, coalesce(repeated.push, unanswered.push, r.push)) as approved,
+           max(case when r.activity = 'mfa_succeeded' then r.time end) over (
+               partition by r.user_uid, r.sign_in) as last_approval
+    from ranked as r
+    left join repeated on repeated.uid = r.uid
+    left join unanswered on unanswered.uid = r.uid
 ),
--- 4. Attempts, not events: the failures of one push are one attempt.
-failures as materialized (
-    select uid, user_uid, time, role, sent_time,
+-- 6. Attempts, not events: the failures of one push are one attempt. A silence is none where that push was approved,
+--    and a push left unanswered is none where that sign-in then succeeded by another method.
+failed as (
+    select f.uid, f.user_uid, f.time, replace(f.activity, 'push_', '') as role,
+           coalesce(f.challenge, case when f.sign_in is not null then f.push end, f.time) as sent_time,
            case
-               when sent_time is not null then 'push ' || sent_time || ' ' || coalesce(sign_in, '')
-               when sign_in is not null then 'sign-in ' || sign_in
-               else 'request ' || coalesce(transaction_uid, uid)
+               when f.sign_in is not null then 'sign-in ' || f.sign_in || ' ' || coalesce(f.push, 0)
+               when f.challenge is not null then 'challenge ' || f.challenge
+               else 'request ' || f.request || ' ' || coalesce(f.push, 0)
            end as attempt
     from placed as f
-    where f.role <> 'unanswered'
-       or not exists (
-          select 1 from approved as other
-          where other.user_uid = f.user_uid
-            and f.sign_in in (other.authn_request_uid, other.session_uid)
-            and other.factor <> 'OKTA_VERIFY_PUSH'
-            and (f.sent_time is null or other.time >= f.sent_time)
-       )
+    where f.activity <> 'mfa_succeeded'
+      and not (f.silent = 1 and f.approved = 1 and f.sign_in is not null and f.push is not null)
+      and not (f.activity = 'push_unanswered' and exists (
+          select 1
+          from story as other left join story as done
+            on  done.user_uid = other.user_uid and done.activity = 'sign_in_verified'
+            and done.time >= other.time and done.time <= f.time + 7200000 and f.sign_in in (done.authn, done.session)
+          where other.user_uid = f.user_uid and f.sign_in in (other.authn, other.session)
+            and other.time <= f.time + 7200000
+            and (other.activity = 'mfa_succeeded' and other.factor <> 'OKTA_VERIFY_PUSH'
+                 and other.time >= coalesce(f.challenge, f.push, f.time - 7200000)
+              or other.activity = 'password_succeeded' and done.uid is not null
+                 and other.time >= coalesce(f.challenge, f.push, f.time)
+                 and other.time > coalesce(f.last_approval, 0))))
 ),
-attempts as materialized (
-    select user_uid, attempt,
-           coalesce(min(case when role = 'rejected' then time end), min(coalesce(sent_time, time))) as time
-    from failures
-    group by user_uid, attempt
+failures as materialized (
+    select uid, user_uid, time, role, attempt,
+           coalesce(min(case when role = 'rejected' then time end) over one_attempt, min(sent_time) over one_attempt)
+               as attempt_time
+    from failed
+    window one_attempt as (partition by user_uid, attempt)
 ),
--- 5. Logins. A session that began while its sign-in still waits for a second factor is none.
-steps as (
-    select user_uid, time, 'strong' as step, authn_request_uid, session_uid, transaction_uid from approved
+-- 7. Logins. A session that began while its sign-in still waited for a second factor is none: what that sign-in says
+--    next tells.
+words as (
+    select s.uid, s.time as start_time, w.activity, w.time
+    from story as s join story as w
+      on  w.user_uid = s.user_uid and w.authn = s.authn
+      and w.time >= s.time - 7200000 and w.time <= s.time + 7200000
+    where s.activity = 'session_started'
     union all
-    select user_uid, time, 'asked', authn_request_uid, session_uid, transaction_uid from sent
+    select s.uid, s.time, w.activity, w.time
+    from story as s join story as w
+      on  w.user_uid = s.user_uid and w.session = s.session and (w.authn is null or s.authn is null)
+      and w.time >= s.time - 300000 and w.time <= s.time + 300000
+    where s.activity = 'session_started'
     union all
-    select user_uid, time, 'asked', authn_request_uid, session_uid, transaction_uid from failed_events
-    union all
-    select c.user_uid, c.time, 'asked', c.authn_request_uid, c.session_uid, c.transaction_uid
-    from victims cross join factor_challenged as c
-    where c.org = :org and c.user_uid = victims.user_uid
-      and c.time >= :since - :window - 14400000 and c.time < :until + 7200000
-    union all
-    select p.user_uid, p.time, 'password', p.authn_request_uid, p.session_uid, p.transaction_uid
-    from victims cross join password_succeeded as p
-    where p.org = :org and p.user_uid = victims.user_uid
-      and p.time >= :since - :window - 14400000 and p.time < :until + 7200000
-    union all
-    select a.user_uid, a.time, 'allowed', a.authn_request_uid, a.session_uid, a.transaction_uid
-    from victims cross join sign_on_allowed as a
-    where a.org = :org and a.user_uid = victims.user_uid
-      and a.time >= :since - :window - 14400000 and a.time < :until + 7200000
+    select s.uid, s.time, w.activity, w.time
+    from story as s join story as w
+      on  w.user_uid = s.user_uid and w.tx = s.tx and (w.authn is null or s.authn is null)
+      and w.time >= s.time - 300000 and w.time <= s.time + 300000
+    where s.activity = 'session_started'
 ),
-starts as materialized (
-    select s.uid, s.user_uid, s.time, s.authn_request_uid, s.session_uid, s.root_session_uid, s.transaction_uid
-    from victims cross join session_started as s
-    where s.org = :org and s.user_uid = victims.user_uid
-      and s.time >= :since - :window - 7200000 and s.time < :until + :window
-),
-password_steps as materialized (
-    select s.uid
-    from starts as s join steps
-      on steps.user_uid = s.user_uid
-     and steps.time >= s.time - 7200000 and steps.time <= s.time + 7200000
-     and (steps.authn_request_uid = s.authn_request_uid
-       or (steps.authn_request_uid is null or s.authn_request_uid is null) and steps.time <= s.time + 300000
-          and (steps.session_uid = s.session_uid or steps.transaction_uid = s.transaction_uid))
-    group by s.uid
-    having count(case when step = 'strong' and steps.time <= s.time + 1000 then 1 end) = 0
-       and (count(case when step = 'strong' then 1 end) > 0
-         or count(case when step = 'asked' and steps.time >= s.time - 1000 then 1 end) > 0
-         or count(case when step = 'password' and steps.time <= s.time + 1000 then 1 end) > 0
-            and count(case when step = 'allowed' and steps.time >= s.time - 1000 then 1 end) = 0)
+starts as (
+    select uid,
+           count(case when activity = 'mfa_succeeded' and time <= start_time then 1 end) as proven,
+           count(case when activity = 'password_succeeded' and time <= start_time + 1000 then 1 end) as known,
+           min(case when activity in ('sign_on_allowed', 'sign_in_verified', 'app_opened') and time >= start_time - 1000
+                    then time end) as done,
+           min(case when activity = 'factor_challenged' and time >= start_time - 1000
+                      or activity in ('push_sent', 'push_rejected', 'push_abandoned', 'push_unanswered', 'mfa_succeeded')
+                         and time >= start_time
+                    then time end) as waiting
+    from words
+    group by uid
 ),
 successes as materialized (
-    select uid, user_uid, time, 1 as kind, factor,
-           authn_request_uid, session_uid, root_session_uid, transaction_uid
-    from approved
-    where time >= :since - :window - 7200000 and time < :until + :window
-    union all
-    select v.uid, v.user_uid, v.time, 2, v.factor,
-           v.authn_request_uid, v.session_uid, v.root_session_uid, v.transaction_uid
-    from victims cross join sign_in_verified as v
-    where v.org = :org and v.user_uid = victims.user_uid
-      and v.time >= :since - :window - 7200000 and v.time < :until + :window
-    union all
-    select uid, user_uid, time, 3, null, authn_request_uid, session_uid, root_session_uid, transaction_uid
-    from starts
-    where uid not in (select uid from password_steps)
-    union all
-    select o.uid, o.user_uid, o.time, 4, null,
-           o.authn_request_uid, o.session_uid, o.root_session_uid, o.transaction_uid
-    from victims cross join app_opened as o
-    where o.org = :org and o.user_uid = victims.user_uid
-      and o.time >= :since - :window - 7200000 and o.time < :until + :window
+    select s.uid, s.user_uid, s.time, s.factor, s.authn, s.session, s.root, s.tx,
+           case s.activity when 'mfa_succeeded' then 1 when 'sign_in_verified' then 2 when 'session_started' then 3
+                           else 4 end as kind
+    from story as s left join starts on starts.uid = s.uid
+    where s.activity in ('mfa_succeeded', 'sign_in_verified', 'app_opened')
+       or s.activity = 'session_started'
+          and (starts.uid is null or starts.proven > 0
+            or starts.waiting is null and (starts.done is not null or starts.known = 0)
+            or starts.done < starts.waiting)
 ),
--- Each with the attempts that its window holds. An app opened is a login only in a session younger than they are.
+-- Each with the attempts that its window holds.
 counted as (
-    select s.uid, s.user_uid, s.time, s.kind, s.authn_request_uid, s.session_uid, s.root_session_uid,
-           s.transaction_uid, count(*) as attempts, min(a.time) as first_attempt, max(a.time) as last_attempt
-    from successes as s join attempts as a
-      on a.user_uid = s.user_uid and a.time >= s.time - :window and a.time <= s.time
-    group by s.uid, s.user_uid, s.time, s.kind, s.authn_request_uid, s.session_uid, s.root_session_uid,
-             s.transaction_uid
+    select m.*,
+           count(attempt_time) over in_window as attempts,
+           min(attempt_time) over in_window as first_attempt,
+           max(attempt_time) over in_window as last_attempt
+    from (
+        select uid, user_uid, time, factor, kind, authn, session, root, tx, cast(null as bigint) as attempt_time
+        from successes
+        union all
+        select distinct attempt, user_uid, attempt_time, null, 0, null, null, null, null, attempt_time from failures
+    ) as m
+    window in_window as (partition by user_uid order by time range between :window preceding and current row)
 ),
-logins as materialized (
-    select c.*
+-- An app opened is a login only in a session younger than those.
+opened as materialized (
+    select c.uid, c.user_uid, c.first_attempt, c.last_attempt, case ids.n when 1 then c.session else c.root end as session
+    from counted as c cross join (select 1 as n union all select 2) as ids
+    where c.kind = 4 and c.attempts > 0
+),
+trail as materialized (
+    select e.user_uid, e.time, case ids.n when 1 then e.session_uid else e.root_session_uid end as session
+    from (select user_uid, min(first_attempt) as first_attempt, max(first_attempt) as last_first_attempt
+          from opened group by user_uid) as o
+    cross join events as e cross join (select 1 as n union all select 2) as ids
+    where e.org = :org and e.user_uid = o.user_uid
+      and e.time >= o.first_attempt - 604800000 and e.time < o.last_first_attempt
+),
+logins as (
+    select c.*, row_number() over (partition by c.user_uid, c.last_attempt order by c.time, c.kind, c.uid) as nth
     from counted as c
-    where c.kind < 4
-       or coalesce(c.session_uid, c.root_session_uid) is not null
-          and not exists (
-              select 1 from events as e
-              where e.org = :org and e.user_uid = c.user_uid and e.time < c.first_attempt
-                and (e.session_uid in (c.session_uid, c.root_session_uid)
-                  or e.root_session_uid in (c.session_uid, c.root_session_uid))
-          )
+    where c.kind > 0 and c.attempts > 0
+      and (c.kind < 4 or coalesce(c.session, c.root) is not null and c.uid not in (
+          select o.uid from opened as o join trail as e
+            on  e.user_uid = o.user_uid and e.session = o.session
+            and e.time < o.first_attempt and e.time >= o.first_attempt - 604800000))
 ),
--- 6. The first login at or after the last failed attempt, with enough of them behind it.
-candidates as materialized (
-    select l.*
-    from logins as l
-    where l.attempts >= :rejections
-      and l.time >= :since - 7200000 and l.time < :until
-      and not exists (
-          select 1 from logins as earlier
-          where earlier.user_uid = l.user_uid and earlier.time >= l.last_attempt
-            and (earlier.time < l.time
-              or earlier.time = l.time and (earlier.kind < l.kind or earlier.kind = l.kind and earlier.uid < l.uid))
-      )
-),
--- 7. One finding for one login: the success events that follow in the same sign-in are its evidence.
+-- 8. The first login at or after the last failed attempt, with enough of them behind it; and with it the success
+--    events that follow in the same sign-in: they are its evidence, and make no finding of their own.
 same_sign_in as (
-    select uid as trigger_uid, time as trigger_time, uid, user_uid, time, kind,
-           authn_request_uid, session_uid, root_session_uid, transaction_uid
-    from candidates
+    select uid as trigger_uid, time as trigger_time, first_attempt, last_attempt,
+           uid, user_uid, time, factor, kind, authn, session, tx
+    from logins
+    where nth = 1 and attempts >= :rejections and time >= :since - 7200000 and time < :until
     union
-    select k.trigger_uid, k.trigger_time, s.uid, s.user_uid, s.time, s.kind,
-           s.authn_request_uid, s.session_uid, s.root_session_uid, s.transaction_uid
+    select k.trigger_uid, k.trigger_time, k.first_attempt, k.last_attempt,
+           s.uid, s.user_uid, s.time, s.factor, s.kind, s.authn, s.session, s.tx
     from same_sign_in as k join successes as s
-      on s.user_uid = k.user_uid
-     and s.time >= k.trigger_time and s.time <= k.trigger_time + 7200000
-     and (s.authn_request_uid = k.authn_request_uid
-       or s.transaction_uid = k.transaction_uid
-       or (s.kind >= 3 or s.kind = 2 and (s.authn_request_uid is null or k.authn_request_uid is null))
-          and (s.session_uid = k.session_uid or s.root_session_uid = k.root_session_uid))
+      on  s.user_uid = k.user_uid and s.time >= k.trigger_time and s.time <= k.trigger_time + 7200000
+      and (s.authn = k.authn
+        or (s.authn is null or k.authn is null) and s.tx = k.tx
+        or (s.kind >= 3 or s.kind = 2 and (s.authn is null or k.authn is null))
+           and (s.session = k.session or s.root = k.session))
+),
+described as materialized (
+    select k.*, case when kind = 1 and factor = 'OKTA_VERIFY_PUSH' then 3
+                     when kind = 1 and factor is not null or kind = 2 then 2
+                     else 1 end as strength,
+           max(case when trigger_uid <> uid then 1 else 0 end) over (partition by uid) as is_told_elsewhere
+    from same_sign_in as k
 ),
 triggers as materialized (
-    select c.uid, c.user_uid, c.time, c.first_attempt, c.last_attempt
-    from candidates as c
-    where c.time >= :since
-      and not exists (
-          select 1 from same_sign_in as k
-          where k.uid = c.uid and k.trigger_time < c.time
-      )
-),
-told as (
-    select t.uid as trigger_uid, f.uid as evidence_uid, f.role, a.attempt
-    from triggers as t
-    join attempts as a on a.user_uid = t.user_uid and a.time >= t.time - :window and a.time <= t.time
-    join failures as f on f.user_uid = a.user_uid and f.attempt = a.attempt
-    union all
-    select k.trigger_uid, k.uid, 'login', null
-    from triggers as t join same_sign_in as k on k.trigger_uid = t.uid and k.time <= t.time + :window
-    union all
-    select t.uid, s.uid, 'sent', null
-    from triggers as t join sent as s
-      on s.user_uid = t.user_uid and s.time >= t.first_attempt - 300000 and s.time <= t.time
+    select user_uid, trigger_uid, trigger_time, min(first_attempt) as first_attempt, min(last_attempt) as last_attempt,
+           max(case when time <= trigger_time + :window then strength end) as strength
+    from described
+    where trigger_time >= :since
+    group by user_uid, trigger_uid, trigger_time
+    having max(case when uid = trigger_uid then is_told_elsewhere end) = 0
 )
-select :org as org, t.user_uid, t.uid as trigger_uid, t.time as trigger_time,
-       t.first_attempt as first_seen, t.last_attempt as last_attempt,
-       (select case
-                   when count(case when s.kind = 1 and s.factor = 'OKTA_VERIFY_PUSH' then 1 end) > 0 then 'high'
-                   when count(case when s.kind = 1 and s.factor is not null or s.kind = 2 then 1 end) > 0 then 'medium'
-                   else 'low'
-               end
-        from same_sign_in as k join successes as s on s.uid = k.uid
-        where k.trigger_uid = t.uid and k.time <= t.time + :window) as confidence,
-       told.evidence_uid, told.role, told.attempt
-from triggers as t join told on told.trigger_uid = t.uid;
+select :org as org, t.user_uid, t.trigger_uid, t.trigger_time, t.first_attempt as first_seen, t.last_attempt,
+       case t.strength when 3 then 'high' when 2 then 'medium' else 'low' end as confidence,
+       told.uid as evidence_uid, told.role, told.attempt
+from triggers as t join (
+    select user_uid, uid, role, attempt, attempt_time as time, null as trigger_uid from failures
+    union all
+    select user_uid, uid, 'sent', null, time, null from story where activity = 'push_sent'
+    union all
+    select user_uid, uid, 'login', null, time, trigger_uid from described
+) as told
+  on  told.user_uid = t.user_uid
+  and (told.trigger_uid is null and told.time <= t.trigger_time
+       and told.time >= case when told.role = 'sent' then t.first_attempt - 300000 else t.trigger_time - :window end
+    or told.trigger_uid = t.trigger_uid and told.time <= t.trigger_time + :window);
