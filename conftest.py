@@ -6,6 +6,7 @@ import itertools
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -80,3 +81,22 @@ def database_url(request: pytest.FixtureRequest, new_database: Callable[[str], s
 def store(database_url: str) -> Iterator[Store]:
     with Store(database_url) as store:
         yield store
+
+
+@pytest.fixture
+def findings(request: pytest.FixtureRequest, store: Store) -> Callable[..., list[str]]:
+    """What the rule beside this test finds in a timeline (see tests/activity_timeline.py), on both databases.
+
+    Keywords are settings of the rule: `findings("...", rejections=3)`.
+    """
+    from poller.rules import load_rules
+    from poller.settings import RuleSettings
+    from tests.activity_timeline import parse, told
+
+    name = request.path.parent.name
+
+    def run(text: str, **settings: Any) -> list[str]:
+        [rule] = [rule for rule in load_rules({name: RuleSettings(**settings)}) if rule.name == name]
+        return told(store, parse(text), [rule])
+
+    return run

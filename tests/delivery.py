@@ -46,7 +46,9 @@ def found(store: Store, org: str | None = None) -> list[dict[str, Any]]:
     """All findings with their evidence, without what depends on when they were made."""
     with store.reading() as connection:
         query = sa.select(schema.findings).order_by("trigger_time", "uid")
-        rows = [dict(row) for row in connection.execute(query).mappings() if org in (None, row["org"])]
+        if org is not None:
+            query = query.where(schema.findings.c.org == org)
+        rows = [dict(row) for row in connection.execute(query).mappings()]
         for row in rows:
             evidence = sa.select(schema.finding_evidence.c.event_uid, schema.finding_evidence.c.role)
             pairs = connection.execute(evidence.where(schema.finding_evidence.c.finding_uid == row["uid"]))
