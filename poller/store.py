@@ -305,7 +305,10 @@ class Store:
 
     def reconcile(self, connection: sa.Connection, rule: Rule, org: str, part: Slice, now: datetime) -> Stored:
         """Run a rule over a slice: what it yields is there afterwards, and what it no longer yields is gone, unless an
-        analyst has touched it: that stays, marked superseded."""
+        analyst has touched it: that stays, marked superseded. Findings from where events have been deleted stay."""
+        pruned_before = connection.execute(sa.select(orgs.c.pruned_before).where(orgs.c.org == org)).scalar()
+        if pruned_before is not None:
+            part = Slice(max(part.since, pruned_before + rule.lookback), part.until)
         due = {finding.uid: finding for finding in self.evaluate(connection, rule, org, part)}
         in_slice = (
             (findings.c.org == org)
@@ -437,9 +440,11 @@ class Store:
         if reason is not None and reason not in REASONS:
             raise UsageError(f"{reason!r} is not a reason. Use one of {', '.join(REASONS)}.")
         with self.writing() as connection:
-            connection.execute(
+            updated = connection.execute(
                 sa.update(findings).where(findings.c.uid == uid).values(status=status, modified_time=now)
             )
+            if updated.rowcount == 0:
+                raise UsageError(f"there is no finding {uid}: a late event has undone it. See poller findings.")
             connection.execute(
                 sa.insert(finding_history).values(
                     finding_uid=uid, time=now, status=status, reason=reason, comment=comment
@@ -449,6 +454,8 @@ class Store:
     def prune(self, before: datetime, batch: int = 5000) -> int:
         """Delete events older than `before`, but those that are evidence of a finding. Returns how many."""
         limit = epoch_ms_of(before)
+        with self.writing() as connection:
+            connection.execute(sa.update(orgs).values(pruned_before=limit))
         is_evidence = sa.exists().where(
             finding_evidence.c.org == events.c.org, finding_evidence.c.event_uid == events.c.uid
         )

@@ -102,6 +102,7 @@ def upgrade() -> None:
         sa.Column("last_event_time", sa.BigInteger(), nullable=True),
         sa.Column("last_poll_time", Instant(), nullable=True),
         sa.Column("caught_up_time", Instant(), nullable=True),
+        sa.Column("pruned_before", sa.BigInteger(), nullable=True),
         sa.Column("last_error", text, nullable=True),
         sa.Column("last_error_time", Instant(), nullable=True),
         sa.PrimaryKeyConstraint("org"),
