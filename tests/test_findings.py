@@ -42,7 +42,8 @@ def test_the_summary_says_who_how_many_where_and_how(store: Store) -> None:
     assert finding["summary"] == (
         "alice.adams@example.com did not approve 2 Okta Verify pushes (1 rejected, 1 abandoned) between "
         "2026-03-10 23:55:20 and 23:56:00 UTC, then signed in at 2026-03-11 00:01:00 UTC; "
-        "signed in by OKTA_VERIFY_PUSH; pushes asked for from 198.51.100.23 (Bucharest, Romania, example hosting ltd; proxy); "
+        "signed in by OKTA_VERIFY_PUSH; "
+        "pushes asked for from 198.51.100.23 (Bucharest, Romania, example hosting ltd; proxy); "
         "answered from 203.0.113.7 (Leeds, United Kingdom, example broadband); "
         "new for this user: New Device, New IP."
     )
