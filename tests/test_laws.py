@@ -38,7 +38,7 @@ def after(store: Store, stream: Stream, *, page: int = 1000, rules: list[Rule] |
 
 
 @law
-@given(stream=streams(), rejections=st.integers(1, 4), minutes=st.sampled_from([1, 10, 45]))
+@given(stream=streams(clear=True), rejections=st.integers(1, 4), minutes=st.sampled_from([1, 10, 45]))
 def test_the_rule_finds_what_the_oracle_finds_on_both_databases(
     stores: Stores, stream: Stream, rejections: int, minutes: int
 ) -> None:

@@ -139,6 +139,8 @@ placed as materialized (
            coalesce(repeated.push, unanswered.push, r.push) as push,
            max(case when r.activity = 'mfa_succeeded' then 1 else 0 end) over (
                partition by r.user_uid, r.sign_in, coalesce(repeated.push, unanswered.push, r.push)) as approved,
+           max(case when r.activity = 'mfa_succeeded' then 1 else 0 end) over (
+               partition by r.user_uid, r.challenge) as challenge_approved,
            max(case when r.activity = 'mfa_succeeded' then r.time end) over (
                partition by r.user_uid, r.sign_in) as last_approval
     from ranked as r
@@ -157,13 +159,15 @@ failed as (
            end as attempt
     from placed as f
     where f.activity <> 'mfa_succeeded'
-      and not (f.silent = 1 and f.approved = 1 and f.sign_in is not null and f.push is not null)
+      and not (f.silent = 1 and (f.approved = 1 and f.sign_in is not null and f.push is not null
+                              or f.challenge_approved = 1 and f.challenge is not null))
       and not (f.activity = 'push_unanswered' and exists (
           select 1
           from story as other left join story as done
             on  done.user_uid = other.user_uid and done.activity = 'sign_in_verified'
-            and done.time >= other.time and done.time <= f.time + 7200000 and f.sign_in in (done.authn, done.session)
-          where other.user_uid = f.user_uid and f.sign_in in (other.authn, other.session)
+            and done.time >= other.time and done.time <= f.time + 7200000
+            and (f.sign_in in (done.authn, done.session) or done.tx = f.request)
+          where other.user_uid = f.user_uid and (f.sign_in in (other.authn, other.session) or other.tx = f.request)
             and other.time <= f.time + 7200000
             and (other.activity = 'mfa_succeeded' and other.factor <> 'OKTA_VERIFY_PUSH'
                  and other.time >= coalesce(f.challenge, f.push, f.time - 7200000)
