@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 OVERLAP = timedelta(hours=1)  # how far before the last committed event a lost cursor is opened anew
 KEPT = timedelta(days=90)  # Okta gives nothing older, and refuses to look back twice as far
-RECENT = timedelta(minutes=1)  # an event this young says that its page reaches the present
+AT_WORK = threading.Semaphore(4)  # pages being read and stored at once: more would take memory, and no less time
 _STALE = (400, 404, 410)  # what Okta may answer to a link that it no longer knows
 
 logger = structlog.get_logger()
@@ -63,14 +64,17 @@ def poll(
 
 def _follow(store: Store, log: SystemLog, org: str, rules: Sequence[Rule], link: str, now: Clock) -> Fetched:
     """Commit page after page from a link on. An answer without a link to go on with leaves the cursor where it was."""
-    done, recent = Fetched(), 0
+    done, began = Fetched(), 0
     with closing(log.pages(link)) as pages:
         for page in pages:
-            batch = read_records(page.records)
-            # Chasing every trickle would burn the rate limit: the second short page of the present ends it.
-            recent += page.is_short and _reaches(batch, now() - RECENT)
-            caught_up = page.is_last or (recent > 1 and page.next_link is not None)
-            stored = store.commit_poll(org, batch, page.next_link or page.link, rules, now(), caught_up=caught_up)
+            began = began or page.time
+            with AT_WORK:
+                batch = read_records(page.records)
+                # Chasing every trickle would burn the rate limit. Pages follow the order in which Okta persists: with
+                # an event from after the beginning, all that there was at the beginning has come.
+                is_news = page.is_short and page.next_link is not None and _has_event(batch, began, page.time)
+                caught_up = page.is_last or is_news
+                stored = store.commit_poll(org, batch, page.next_link or page.link, rules, now(), caught_up=caught_up)
             _log_page(org, stored)
             done += Fetched(1, stored)
             if caught_up:
@@ -163,8 +167,8 @@ def _follow_range(
     return done
 
 
-def _reaches(batch: Batch, time: datetime) -> bool:
-    return any(event.time >= epoch_ms_of(time) for event, _ in batch.events)
+def _has_event(batch: Batch, after: int, until: int) -> bool:
+    return any(after < event.time <= until for event, _ in batch.events)
 
 
 def _last_committed(store: Store, org: str, default: datetime) -> datetime:

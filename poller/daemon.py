@@ -25,7 +25,7 @@ from poller.settings import OrgSettings, Settings
 from poller.store import Store, utc_now
 from poller.system_log import SystemLog
 
-THREADS = 16  # orgs that are polled at the same time, at most
+THREADS = 32  # orgs that are polled at the same time, at most: those that answer don't wait for many that don't
 GRACE = 1.5  # seconds that a page in hand is given to be finished once asked to stop
 
 logger = structlog.get_logger()
@@ -69,10 +69,9 @@ def run_once(settings: Settings, store: Store, rules: Sequence[Rule]) -> int:
     orgs = settings.all_orgs()
     gc.freeze()
     with stop_on_signals() as stop, ThreadPoolExecutor(min(THREADS, len(orgs))) as pool:
+        _prune(settings, store)  # not afterwards: what this run brings can be looked at until the next one
         polls = [pool.submit(_Poll(settings, store, rules, org, stop)) for org in orgs]
         caught_up = [poll.result() for poll in polls]
-        if not stop.is_set():
-            _prune(settings, store)
     return 0 if all(caught_up) else 1
 
 

@@ -102,7 +102,7 @@ def normalize(raw: bytes) -> Event:
         raise MalformedEvent("not a JSON object")
     get = record.get
     uid = _id(get("uuid"))
-    if uid is None:
+    if uid is None or uid.isspace():
         raise MalformedEvent("no uuid")
     time = epoch_ms(get("published"))
     if time is None:
@@ -126,7 +126,7 @@ def normalize(raw: bytes) -> Event:
     if actor_uid is None or actor_type is None or actor_type.lower() != "user":
         user_uid = user_name = None
         for target in targets:
-            if type(target) is dict and str(target.get("type")).lower() == "user":
+            if type(target) is dict and (_text(target.get("type")) or "").lower() == "user":
                 user_uid = _id(target.get("id"))
                 user_name = _text(target.get("alternateId")) or _text(target.get("displayName"))
                 break
@@ -182,7 +182,7 @@ _INSTANT = re.compile(
 
 
 def epoch_ms(value: object) -> int | None:
-    """An ISO 8601 instant as epoch milliseconds, UTC, finer digits dropped; None if it is not one.
+    """An ISO 8601 instant as epoch milliseconds, UTC, finer digits dropped; None if it is not one, or none since 1970.
 
     Okta writes 0, 2, 3, 6 or 9 fraction digits, with `Z` or an offset; an instant without either is taken as UTC.
     """
@@ -198,7 +198,7 @@ def epoch_ms(value: object) -> int | None:
     if sign:
         offset = (int(offset_hours) * 60 + int(offset_minutes or 0)) * 60_000
         milliseconds += offset if sign == "-" else -offset
-    return milliseconds
+    return milliseconds if milliseconds >= 0 else None
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -269,7 +269,7 @@ def _factor_of_target(targets: list[Any]) -> str | None:
     """The factor that the authenticators among the targets speak of: of several, the first that is not knowledge."""
     factors = []
     for target in targets:
-        if type(target) is dict and str(target.get("type")).startswith("Authenticator"):
+        if type(target) is dict and (_text(target.get("type")) or "").startswith("Authenticator"):
             method = _text(_dict(target.get("detailEntry")).get("methodTypeUsed"), MAX_ID)
             if method:
                 factors.append(_FACTOR_OF_METHOD.get(method.strip().lower(), method))
@@ -285,10 +285,10 @@ def _behaviors(debug: dict[str, Any], security: dict[str, Any]) -> str | None:
     if type(written) is dict:
         pairs = written
     elif type(listed := security.get("userBehaviors")) is list:
-        pairs = {str(_dict(b).get("name")): _dict(b).get("result") for b in listed}
+        pairs = {_text(_dict(b).get("name")) or "": _dict(b).get("result") for b in listed}
     else:
         pairs = _dict(_json_inside(debug.get("logOnlySecurityData")).get("behaviors"))
-    return _text("{" + ", ".join(f"{name}={result}" for name, result in pairs.items()) + "}") if pairs else None
+    return _text("{" + ", ".join(f"{name}={_text(result)}" for name, result in pairs.items()) + "}") if pairs else None
 
 
 def _decode(raw: bytes) -> object:
@@ -313,8 +313,11 @@ def _lenient_int(digits: str) -> int | float:
     return int(digits) if len(digits) < 100 else float("inf")
 
 
-_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[][{}]', re.DOTALL)
-_BYTE_BRACKET = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[][{},]', re.DOTALL)
+# Strings are passed over whole. One that is never closed goes on to the end, and no repetition gives back what it took:
+# the time stays linear, whatever was cut off where.
+_STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?'
+_BRACKET = re.compile(_STRING + r"|[][{}]", re.DOTALL)
+_BYTE_BRACKET = re.compile(_STRING.encode() + rb"|[][{},]", re.DOTALL)
 
 
 def _prune(text: str) -> str:

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from poller.errors import SettingsError, UsageError
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_LONGEST = 1000 * 365 * 86400  # seconds; further back than year 1 there is no time to speak of
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\s*")
 _TOKEN = re.compile(r"[!-~]+")
 _SECRETS = ("okta_api_token", "okta_private_key")
@@ -28,10 +29,10 @@ def parse_duration(value: object) -> timedelta:
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if not match:
         raise ValueError(f"{value!r} is not a duration such as 30s, 10m, 24h or 7d")
-    try:
-        return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
-    except OverflowError:
-        raise ValueError(f"{value!r} is longer than any duration can be") from None
+    seconds = float(match[1]) * _UNITS[match[2]]
+    if seconds > _LONGEST:
+        raise ValueError(f"{value!r} is longer than a thousand years")
+    return timedelta(seconds=seconds)
 
 
 def parse_time(value: str, now: datetime) -> datetime:

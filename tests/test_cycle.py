@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from poller import migrate, schema
+from poller import schema
 from poller.cycle import backfill, poll
 from poller.demo.okta import Answer, Request, SimulatedOkta, okta_error
 from poller.errors import OktaRefused, Stopped, UnsafeLink
@@ -47,13 +47,6 @@ def attack(first: int) -> list[dict]:
         event(first + 60, eventType="user.mfa.okta_verify.deny_push"),
         event(first + 120, eventType="user.authentication.auth_via_mfa", **approved),
     ]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store(f"sqlite:///{tmp_path}/poller.db") as opened:
-        migrate.ensure(opened, auto=True)
-        yield opened
 
 
 @pytest.fixture
@@ -136,16 +129,53 @@ def test_an_okta_that_gives_less_than_it_is_asked_for_is_followed_to_the_end(sto
     assert run_poll(store, okta).stored.new == 7
 
 
-def test_a_trickle_of_events_from_just_now_is_not_chased(store, okta):
-    numbers = iter(range(1000, 2000))
-    present = int((datetime.now(UTC) - START).total_seconds())
+def test_a_trickle_of_events_is_followed_up_to_what_happened_since_the_poll_began(store, okta):
+    okta.append([event(number) for number in range(7)])
+    small = in_pages(okta, 2)
 
     def trickle(request: Request) -> Answer:
-        okta.append([event(present, uuid=f"trickle-{next(numbers)}")])
-        return okta.answer(request)
+        okta.append([event(0, uuid=f"trickle-{len(okta.requests)}", published=datetime.now(UTC).isoformat())])
+        time.sleep(0.01)  # the next one is of a later millisecond
+        return small(request)
 
     okta.intercept = trickle
-    assert run_poll(store, okta).pages == 2
+    done = run_poll(store, okta)
+    assert (done.pages, done.stored.new) == (5, 10)
+    with store.reading() as connection:
+        assert connection.scalar(sa.select(schema.orgs.c.caught_up_time)) is not None
+
+
+@pytest.mark.parametrize("ahead", [timedelta(seconds=-20), timedelta(days=400)], ids=["just before", "years to come"])
+def test_small_pages_of_events_dated_about_now_are_all_fetched(store, okta, ahead):
+    now = datetime.now(UTC)
+    okta.append(
+        [event(number, published=(now + ahead + timedelta(seconds=number)).isoformat()) for number in range(20)],
+        persisted=int(now.timestamp() * 1000) - 1000,
+    )
+    okta.intercept = in_pages(okta, 2)
+    assert run_poll(store, okta).stored.new == 20
+
+
+def test_pages_are_followed_through_empty_ones(store, okta):
+    """Each empty page has a next link of its own, until the last, whose next link is itself."""
+    pages = {0: [event(0)], 3: [event(1)], 9: [event(2)]}
+
+    def answer(request: Request) -> Answer:
+        number = int(request.query.get("after", 0))
+        link = request.url if number == 10 else f"{okta.url}/api/v1/logs?after={number + 1}"
+        return Answer(200, (("Link", f'<{link}>; rel="next"'),), json.dumps(pages.get(number, [])).encode())
+
+    okta.intercept = answer
+    assert run_poll(store, okta).stored.new == 3
+    assert len(okta.requests) == 11
+
+
+def test_a_page_of_nothing_but_unusable_records_moves_the_cursor(store, okta):
+    okta.append([b"1", b"null", b'{"uuid": ""}'])
+    assert run_poll(store, okta).stored.quarantined == 3
+    okta.append([event(0)])
+    done = run_poll(store, okta)
+    assert (done.stored.new, done.stored.quarantined) == (1, 0)
 
 
 def test_what_cannot_be_an_event_does_not_stop_the_page(store, okta):
@@ -251,11 +281,10 @@ def test_a_backfill_stores_its_range_runs_the_rules_and_leaves_the_cursor_alone(
     assert okta.requests[0].query.keys() == {"since", "until", "sortOrder", "limit"}
 
 
-def test_backfilled_and_polled_events_give_the_same_findings(store, okta, tmp_path):
+def test_backfilled_and_polled_events_give_the_same_findings(store, okta, new_database):
     okta.append([event(0), *attack(10), *attack(4000)])
     run_backfill(store, okta)
-    with Store(f"sqlite:///{tmp_path}/polled.db") as polled:
-        migrate.ensure(polled, auto=True)
+    with Store(new_database("sqlite")) as polled:
         run_poll(polled, okta)
         assert found(polled) == found(store)
     assert len(found(store)) == 2

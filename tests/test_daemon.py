@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from poller import migrate, schema
+from poller import schema
 from poller.daemon import run_once
 from poller.demo.okta import Answer, SimulatedOkta, okta_error, too_many_requests
-from poller.settings import OrgSettings, Settings
+from poller.errors import SettingsError
+from poller.settings import OrgSettings, Settings, load
 from poller.store import Store
 from tests.delivery import found, push_fatigue
 
@@ -58,18 +59,13 @@ def okta() -> Iterator[SimulatedOkta]:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store(f"sqlite:///{tmp_path}/poller.db") as opened:
-        migrate.ensure(opened, auto=True)
-        yield opened
-
-
-@pytest.fixture
-def start(store, tmp_path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def start(database_url, tmp_path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start the daemon (or `run_once`) for some orgs; it is killed when the test is over."""
     processes = []
 
-    def started(*orgs: SimulatedOkta, what: str = "run", interval: str = "200ms") -> subprocess.Popen[str]:
+    def started(
+        *orgs: SimulatedOkta, what: str = "run", interval: str = "200ms", level: str = "info"
+    ) -> subprocess.Popen[str]:
         config = tmp_path / "poller.toml"
         config.write_text(
             "".join(
@@ -83,8 +79,9 @@ def start(store, tmp_path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
                 "PATH": os.environ["PATH"],
                 "PYTHONPATH": str(Path(__file__).parent.parent),
                 "POLLER_CONFIG": str(config),
-                "POLLER_DATABASE_URL": f"sqlite:///{tmp_path}/poller.db",
+                "POLLER_DATABASE_URL": database_url,
                 "POLLER_POLL_INTERVAL": interval,
+                "POLLER_LOG_LEVEL": level,
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -163,7 +160,9 @@ def test_a_signal_ends_it_in_the_middle_of_anything(start, okta, answer):
 
 def test_a_page_that_cannot_be_finished_in_time_is_cut_off_and_fetched_again(start, store, okta):
     okta.append([event(0)])
-    with store.writing():  # nobody else can write meanwhile
+    with store.writing() as connection:  # nobody else can write meanwhile
+        if store.is_postgres:
+            connection.execute(sa.text("lock table orgs in exclusive mode"))
         process = start(okta)
         until(lambda: okta.requests)
         code, _, lines = ended(process)
@@ -205,6 +204,15 @@ def test_an_org_that_fails_holds_no_other_back_and_is_logged_once(start, store, 
     ]
 
 
+def test_many_orgs_that_do_not_answer_hold_no_other_back(start, store, okta):
+    okta.append([event(0)])
+    with SimulatedOkta() as silent:
+        silent.intercept = lambda _: Answer(delay=300)
+        process = start(*[silent] * 25, okta, interval="1s")
+        until(lambda: stored(store, "org-25"))
+        assert ended(process)[0] == 0
+
+
 def test_a_poll_that_outlasts_its_interval_is_not_run_twice_nor_warned_of(start, okta):
     okta.intercept = lambda request: Answer(body=b"[]", delay=1)
     process = start(okta, interval="100ms")
@@ -212,6 +220,29 @@ def test_a_poll_that_outlasts_its_interval_is_not_run_twice_nor_warned_of(start,
     _, _, lines = ended(process)
     assert okta.max_in_flight == 1
     assert {line["level"] for line in lines} == {"info"}
+
+
+def test_no_token_is_in_what_it_says_even_when_it_says_everything(start, store, okta):
+    """Refused, told the token back, sent astray, cut off, and stored: at debug level."""
+    okta.append([event(0)])
+    okta.answer_next(
+        Answer(302, (("Location", f"{okta.url}/?token={okta.token}"),)),
+        Answer(body=b'[{"uu', cut=3),
+        lambda request: None,
+        okta_error(401, "E0000011", f"Invalid token provided: SSWS {okta.token}"),
+    )
+    process = start(okta, interval="1s", level="debug")
+    until(lambda: "(401 E0000011: Invalid token provided: SSWS ***)" in (last_error(store) or ""))
+    _, _, lines = ended(process)
+    assert {"org.failed", "request.failed", "page.stored"} <= {line["event"] for line in lines}
+    assert okta.token not in json.dumps(lines)
+
+
+@pytest.mark.parametrize("name", ["poll_interval", "initial_lookback", "retention"])
+def test_a_duration_beyond_all_time_is_a_settings_error(name):
+    with pytest.raises(SettingsError, match=f"POLLER_{name.upper()}: '1000000d' is longer than a thousand years"):
+        load(**{name: "1000000d"})
+    assert getattr(load(**{name: "100000d"}), name) == timedelta(days=100_000)
 
 
 # ---- once ----
@@ -240,9 +271,11 @@ def test_once_says_so_when_an_org_could_not_be_polled_and_polls_the_rest(store, 
     assert "POLLER_OKTA_API_TOKEN" in (last_error(store, "bad") or "")
 
 
-def test_once_deletes_what_is_older_than_the_retention(store, okta):
+def test_once_deletes_what_is_older_than_the_retention_when_it_runs_again(store, okta):
     old = event(1, published=(NOW - timedelta(days=91)).isoformat())
     okta.append([old, event(0)], persisted=int(time.time() * 1000))
+    assert run_once(settings_for(org_of(okta)), store, push_fatigue()) == 0
+    assert stored(store) == {"event-0", "event-1"}
     assert run_once(settings_for(org_of(okta)), store, push_fatigue()) == 0
     assert stored(store) == {"event-0"}
 

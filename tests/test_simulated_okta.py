@@ -454,7 +454,7 @@ def test_a_signed_assertion_gets_a_bearer_token_that_opens_the_log(service):
         {"exp": None},
         {"jti": None},
     ],
-    ids=str,
+    ids=lambda wrong: next(iter(wrong)),
 )
 def test_an_assertion_with_anything_wrong_is_refused(service, wrong):
     answer = get_token(service, token_assertion=assertion(service, **wrong))

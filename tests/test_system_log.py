@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import inspect
 import json
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import count, pairwise
 
 import pytest
 
@@ -16,9 +18,9 @@ from poller.demo.okta import Answer, Request, SimulatedOkta, okta_error, too_man
 from poller.demo.okta_oauth import OAuthApp, key_pair
 from poller.errors import MalformedPage, OktaError, OktaRefused, SettingsError, Stopped, UnsafeLink
 from poller.settings import OrgSettings
-from poller.system_log import SystemLog
+from poller.system_log import ATTEMPTS, EMPTY_PAGES, SystemLog
 from poller.system_log.connection import MAX_BODY
-from poller.system_log.links import check_link, find_next
+from poller.system_log.links import check_link, find_link
 
 NOW = datetime.now(UTC)
 SINCE = NOW - timedelta(hours=3)
@@ -35,9 +37,11 @@ def okta() -> Iterator[SimulatedOkta]:
         yield server
 
 
-def system_log(okta: SimulatedOkta, *, token: str | None = None, stop: threading.Event | None = None) -> SystemLog:
+def system_log(
+    okta: SimulatedOkta, *, token: str | None = None, stop: threading.Event | None = None, backoff: float = 0.5
+) -> SystemLog:
     org = OrgSettings(name="acme", org_url=okta.url, api_token=token or okta.token)
-    return SystemLog(org, 0.5, stop or threading.Event())
+    return SystemLog(org, 0.5, stop or threading.Event(), backoff=backoff)
 
 
 def uids(log: SystemLog, link: str | None = None) -> list[str]:
@@ -138,7 +142,7 @@ def test_a_stored_link_goes_over_the_wire_exactly_as_okta_gave_it(okta):
     ],
 )
 def test_the_next_link_is_found_as_rfc_8288_says(headers, expected):
-    assert find_next(headers) == expected
+    assert find_link(headers, "next") == expected
 
 
 @pytest.mark.parametrize(
@@ -209,6 +213,35 @@ def test_a_run_ends_where_okta_leads_in_a_circle(okta):
     log = system_log(okta)
     pages = list(log.pages(log.polling_link(SINCE)))
     assert [(len(page.records), page.is_last) for page in pages] == [(1000, True)]
+
+
+def test_empty_pages_are_followed_until_next_is_the_page_itself(okta):
+    def empty(request: Request) -> Answer:
+        number = int(request.query.get("after", 0))
+        this, following = (f"{okta.url}/api/v1/logs?after={n}" for n in (number, min(number + 1, 5)))
+        return Answer(200, (("Link", f'<{this}>; rel="self"'), ("Link", f'<{following}>; rel="next"')), b"[]")
+
+    okta.intercept = empty
+    log = system_log(okta)
+    pages = list(log.pages(log.polling_link(SINCE)))
+    assert [page.is_last for page in pages] == [False] * 5 + [True]
+
+
+def test_empty_pages_without_end_are_not_followed_for_ever(okta):
+    link = (f'<{okta.url}/api/v1/logs?after={number}>; rel="next"' for number in count())
+    okta.intercept = lambda _: Answer(200, (("Link", next(link)),), b"[]")
+    log = system_log(okta)
+    pages = list(log.pages(log.polling_link(SINCE)))
+    assert [page.is_last for page in pages] == [False] * EMPTY_PAGES + [True]
+
+
+@pytest.mark.parametrize("skew", [-3600, 0, 3600])
+def test_a_page_says_when_it_was_given_by_oktas_clock(okta, skew):
+    okta.clock = lambda: time.time() + skew
+    log = system_log(okta)
+    before = time.time()
+    page = next(log.pages(log.polling_link(SINCE)))
+    assert int(before * 1000) <= page.time - skew * 1000 <= time.time() * 1000 + 1000
 
 
 def test_an_answer_without_a_next_link_ends_the_run(okta):
@@ -322,7 +355,7 @@ def test_oauth_works_with_and_without_dpop_and_nobody_has_to_say_which(app):
         assert [request for request in okta.requests if request.method == "POST"] == token_requests
         scheme = "DPoP" if app.require_dpop else "Bearer"
         assert okta.requests[-1].headers["authorization"].startswith(f"{scheme} ")
-        assert ("with DPoP" in log.check().credentials) == app.require_dpop
+        assert ("(DPoP)" in log.check().credentials) == app.require_dpop
 
 
 def test_a_revoked_access_token_and_an_old_nonce_are_renewed(app):
@@ -347,6 +380,18 @@ def test_a_token_endpoint_in_trouble_is_asked_again():
         okta.intercept = lambda request: troubles.pop() if request.method == "POST" and troubles else None
         assert uids(oauth_log(okta)) == ["event-0"]
         assert [request.method for request in okta.requests] == ["POST", "POST", "POST", "GET", "GET"]
+
+
+def test_a_token_endpoint_need_not_call_its_answers_json():
+    def renamed(request: Request) -> Answer | None:
+        if request.method != "POST":
+            return None
+        answer = okta.answer(request)
+        return replace(answer, headers=answer.without("Content-Type"))
+
+    with SimulatedOkta([event(0)], oauth=OAuthApp("0oa1", KEYS[1], require_dpop=True)) as okta:
+        okta.intercept = renamed
+        assert uids(oauth_log(okta)) == ["event-0"]
 
 
 def test_the_private_key_may_be_a_jwk_that_names_its_id():
@@ -443,10 +488,20 @@ def test_a_passing_failure_costs_nothing_but_a_second_request(okta, answer):
 def test_a_lasting_failure_ends_in_one_line(okta):
     okta.intercept = lambda _: Answer(200, body=b"<html>captive portal</html>")
     with pytest.raises(MalformedPage) as raised:
-        uids(system_log(okta))
+        uids(system_log(okta, backoff=0.01))
     assert str(raised.value).isprintable()
     assert okta.url in str(raised.value)
-    assert len(okta.requests) > 3
+    assert len(okta.requests) == ATTEMPTS
+
+
+def test_the_wait_before_a_further_request_grows_from_half_a_second_to_sixteen_times_as_much(okta):
+    okta.intercept = lambda _: Answer(503)
+    with pytest.raises(OktaError, match="503"):
+        uids(system_log(okta, backoff=0.02))
+    times = [request.time for request in okta.requests]
+    waits = [after - before for before, after in pairwise(times)]
+    assert all(wait >= 0.02 * 2**number for number, wait in enumerate(waits))
+    assert inspect.signature(SystemLog).parameters["backoff"].default == 0.5
 
 
 def test_a_small_body_that_unpacks_to_a_huge_one_is_given_up(okta):

@@ -27,13 +27,13 @@ from poller.normalize import split_page
 from poller.settings import OrgSettings
 from poller.system_log.answer import Answer, TryAgain
 from poller.system_log.connection import Connection
-from poller.system_log.links import LOGS_PATH, check_link, find_next
+from poller.system_log.links import LOGS_PATH, check_link, find_link
 from poller.text import iso
 
 PAGE_LIMIT = 1000  # the most that Okta gives
 ATTEMPTS, LIMITED_ATTEMPTS = 6, 20  # of one request: when it fails, and when it is merely limited
 PATIENCE = 120  # seconds after which a failing request is given up, however few its attempts
-_backoff = wait_exponential(multiplier=0.5, max=8) + wait_random(0, 1)
+EMPTY_PAGES = 10  # in a row, each with a `next` of its own, that are followed before this passes for being caught up
 
 _starting = threading.Lock()
 
@@ -45,11 +45,13 @@ T = TypeVar("T")
 class Page:
     """One answer: the link that was asked, its records as the very bytes Okta sent, and the `next` link, verbatim.
 
-    `next_link` is None where there was none, or none that may be followed. `is_last`: nothing more is to be had now.
-    `is_short`: fewer records than were asked for.
+    `time`: when it was given, by Okta's clock or at most a second later, in epoch ms. `next_link` is None where there
+    was none, or none that may be followed. `is_last`: nothing more is to be had now. `is_short`: fewer records than
+    were asked for.
     """
 
     link: str
+    time: int
     records: list[bytes]
     next_link: str | None
     is_last: bool
@@ -71,10 +73,13 @@ class SystemLog:
 
     Args:
         share: the part of Okta's advertised rate limit that may be used, above 0 and up to 1.
+        backoff: seconds, about, before a failed request is sent a second time; each further wait is twice as long, up
+            to 16 times as long as the first.
     """
 
-    def __init__(self, org: OrgSettings, share: float, stop: threading.Event) -> None:
+    def __init__(self, org: OrgSettings, share: float, stop: threading.Event, *, backoff: float = 0.5) -> None:
         self.org, self._share, self._stop = org, share, stop
+        self._backoff = wait_exponential(multiplier=backoff, max=16 * backoff) + wait_random(0, 2 * backoff)
         self._connection = Connection(org)
         self._ready = 0.0  # when the next request may be sent, by time.monotonic
 
@@ -93,27 +98,30 @@ class SystemLog:
     def pages(self, link: str, *, bounded: bool = False) -> Generator[Page]:
         """The page of `link` and those behind it, one request at a time; close it (`contextlib.closing`) to end early.
 
-        While the caller stores a page of a long run, the next one is on its way. A polling run ends with an empty page,
-        a bounded one with the page that has no `next`; either one ends where Okta leads in a circle.
+        While the caller stores a page of a long run, the next one is on its way. A polling run ends with an empty page
+        whose `next` is itself, a bounded one with the page that has no `next`; either one where Okta leads in a circle.
         Raises OktaRefused, UnsafeLink (once the page that brought the link has been given) or another OktaError.
         """
         url: URL | None = check_link(link, self.org.org_url)
         asked: set[str] = set()
+        empty = 0  # pages in a row, up to this one
         ahead: concurrent.futures.Future[Answer] | None = None
         with self._connected():
             try:
                 while url is not None:
                     asked.add(link)
                     answer, records = self._fetch(url, ahead)
-                    next_link = find_next(answer.headers.getall("Link", []))
+                    next_link, itself = (find_link(answer.headers.getall("Link", []), r) for r in ("next", "self"))
                     url, unsafe = self._checked(next_link)
-                    is_last = unsafe is None and (url is None or next_link in asked or not (records or bounded))
+                    empty = 0 if records else empty + 1
+                    is_end = next_link in asked or (not records and next_link == itself)
+                    is_last = unsafe is None and (url is None or is_end or (empty > EMPTY_PAGES and not bounded))
                     if is_last and records and next_link is not None:
                         log.warning("link.repeated", org=self.org.name, records=len(records))
                     is_short = len(records) < PAGE_LIMIT
                     goes_on = url is not None and not is_last and (bounded or not is_short)
                     ahead = self._start(url) if url and goes_on and not self._pause_due() else None
-                    yield Page(link, records, next_link if url else None, is_last, is_short)
+                    yield Page(link, int(answer.time * 1000), records, next_link if url else None, is_last, is_short)
                     if unsafe is not None:
                         raise unsafe
                     if is_last or next_link is None:
@@ -155,7 +163,7 @@ class SystemLog:
 
         retrying = Retrying(
             retry=retry_if_exception_type((TryAgain, MalformedPage)),
-            wait=_wait,
+            wait=self._wait,
             stop=_is_enough,
             before_sleep=self._say,
             sleep=self._pause,
@@ -188,6 +196,10 @@ class SystemLog:
             log.info("rate_limit.reached", org=self.org.name, wait_seconds=round(seconds, 1))
         self._pause(seconds)
         return asyncio.run_coroutine_threadsafe(self._connection.get(url), _loop())
+
+    def _wait(self, state: RetryCallState) -> float:
+        known = getattr(_failure(state), "wait", None)
+        return float(self._backoff(state) if known is None else known)
 
     def _say(self, state: RetryCallState) -> None:
         wait = round(state.next_action.sleep, 1) if state.next_action else 0
@@ -222,11 +234,6 @@ class SystemLog:
 
 def _failure(state: RetryCallState) -> BaseException | None:
     return state.outcome.exception() if state.outcome else None
-
-
-def _wait(state: RetryCallState) -> float:
-    known = getattr(_failure(state), "wait", None)
-    return float(_backoff(state) if known is None else known)
 
 
 def _is_enough(state: RetryCallState) -> bool:

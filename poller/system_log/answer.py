@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from multidict import CIMultiDictProxy
 
 from poller.errors import OktaError
-from poller.text import printable
+from poller.text import printable, without_secrets
 
 MAX_WAIT = 300  # seconds; Okta's rate-limit windows last a minute, so a reset further off is not believed
 
@@ -31,9 +31,7 @@ class Answer:
     body: bytes
     received: float
 
-    @property
-    def content_type(self) -> str:
-        return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    content_type = "application/json"  # to the SDK, which reads no token answer that is called anything else
 
     @property
     def date(self) -> float | None:
@@ -43,9 +41,17 @@ class Answer:
         except (KeyError, ValueError, TypeError, OverflowError):
             return None
 
+    @property
+    def time(self) -> float:
+        """When it was given, by Okta's clock, or at most a second later; epoch seconds. A Date header names the second
+        that has begun: within it this machine's clock is the finer one, if it agrees."""
+        if self.date is None or self.date <= self.received <= self.date + 1:
+            return self.received
+        return self.date + 1
+
     def number(self, name: str) -> int | None:
         """X-Rate-Limit-NAME; where it stands several times, the strictest."""
-        values = [value.strip() for value in self.headers.getall(f"X-Rate-Limit-{name}", [])]
+        values = [value.strip() for value in ",".join(self.headers.getall(f"X-Rate-Limit-{name}", [])).split(",")]
         return min((int(value) for value in values if value.isdecimal() and len(value) < 16), default=None)
 
     def seconds_to_reset(self) -> float | None:
@@ -68,8 +74,8 @@ class Answer:
         return str(code), str(body.get("errorSummary") or body.get("error_description") or "").rstrip(".")
 
     def reason(self) -> str:
-        """`401 E0000011: Invalid token provided`: status and error, safe to show."""
-        code, summary = self.error()
+        """`401 E0000011: Invalid token provided`: status and error, safe to show even if it repeats the request."""
+        code, summary = (without_secrets(text) for text in self.error())
         return printable(f"{self.status}{f' {code[:60]}' if code else ''}{f': {summary[:200]}' if summary else ''}")
 
     def raise_if_busy(self, where: str) -> None:

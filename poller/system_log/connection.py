@@ -51,7 +51,7 @@ class Connection:
     def credentials(self) -> str:
         if not self._org.uses_oauth:
             return "API token"
-        return f"OAuth client {self._org.client_id}{' with DPoP' if self._uses_dpop else ''}"
+        return f"OAuth client {self._org.client_id}{' (DPoP)' if self._uses_dpop else ''}"
 
     async def open(self) -> None:
         """Read the credentials anew, since files are rotated, and be ready to send. Raises SettingsError."""

@@ -18,12 +18,12 @@ _PARAMETER = re.compile(r';\s*([^\s=;,"]+)\s*(?:=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s
 _NOT_IN_A_LINK = re.compile(r"[^!-~]|[\\#<>\"]")
 
 
-def find_next(headers: Iterable[str]) -> str | None:
-    """The address of the first link with `rel="next"`, verbatim, from all Link headers of an answer."""
+def find_link(headers: Iterable[str], relation: str) -> str | None:
+    """The address of the first link of a relation (`next`, `self`), verbatim, from all Link headers of an answer."""
     for address, parameters in _LINK.findall(", ".join(headers)):
         for name, quoted, bare in _PARAMETER.findall(parameters):
             if name.lower() == "rel":
-                if "next" in (quoted or bare).lower().split():
+                if relation in (quoted or bare).lower().split():
                     return str(address)
                 break  # only the first rel of a link counts
     return None
