@@ -53,7 +53,6 @@ def run(settings: Settings, store: Store, rules: Sequence[Rule]) -> None:
             lambda: _prune(settings, store),
             "interval",
             hours=1,
-            next_run_time=start + timedelta(minutes=1),
             executor="retention",
         )
         gc.freeze()  # the SDK's many objects live for ever: no collection needs to look at them
@@ -69,7 +68,7 @@ def run_once(settings: Settings, store: Store, rules: Sequence[Rule]) -> int:
     orgs = settings.all_orgs()
     gc.freeze()
     with stop_on_signals() as stop, ThreadPoolExecutor(min(THREADS, len(orgs))) as pool:
-        _prune(settings, store)  # not afterwards: what this run brings can be looked at until the next one
+        _prune_hourly(settings, store)
         polls = [pool.submit(_Poll(settings, store, rules, org, stop)) for org in orgs]
         caught_up = [poll.result() for poll in polls]
     return 0 if all(caught_up) else 1
@@ -132,6 +131,15 @@ class _Poll:
             self._error = message
         with contextlib.suppress(PollerError):
             self._store.note_error(self._org, message, utc_now())
+
+
+def _prune_hourly(settings: Settings, store: Store) -> None:
+    """For who calls once: in the first call of an hour, and before it polls, so that what it brings is there to be
+    looked at."""
+    with contextlib.suppress(PollerError):  # the polls will say it better
+        last = store.last_poll()
+        if last is not None and last < utc_now().replace(minute=0, second=0, microsecond=0):
+            _prune(settings, store)
 
 
 def _prune(settings: Settings, store: Store) -> None:

@@ -182,13 +182,15 @@ _INSTANT = re.compile(
 
 
 def epoch_ms(value: object) -> int | None:
-    """An ISO 8601 instant as epoch milliseconds, UTC, finer digits dropped; None if it is not one, or none since 1970.
+    """An ISO 8601 instant as epoch milliseconds, UTC, finer digits dropped; None if it is not one.
 
     Okta writes 0, 2, 3, 6 or 9 fraction digits, with `Z` or an offset; an instant without either is taken as UTC.
     """
     if type(value) is not str or len(value) > 64 or not (match := _INSTANT.fullmatch(value)):
         return None
     year, month, day, hour, minute, second, fraction, _, sign, offset_hours, offset_minutes = match.groups()
+    if year < "1900":  # 0001-01-01 is how some libraries write that there is no time
+        return None
     try:
         # A leap second has no number of its own in epoch time: it shares that of the second before it.
         whole = datetime(int(year), int(month), int(day), int(hour), int(minute), min(int(second or 0), 59), tzinfo=UTC)
@@ -198,7 +200,7 @@ def epoch_ms(value: object) -> int | None:
     if sign:
         offset = (int(offset_hours) * 60 + int(offset_minutes or 0)) * 60_000
         milliseconds += offset if sign == "-" else -offset
-    return milliseconds if milliseconds >= 0 else None
+    return milliseconds
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

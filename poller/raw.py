@@ -1,8 +1,8 @@
 """The raw record in its column: Zstandard, against a dictionary of what every Okta record has in common.
 
 A record alone compresses badly (about 3 times): most of it is the same keys and values in every record. The
-dictionary holds those, so a record of 4 KB takes some 400 bytes. The dictionary is part of the storage format: rows name it
-by the id in their frame header, and a dictionary that has been used is never changed, only followed by another.
+dictionary holds those, so a record of 4 KB takes some 400 bytes. The dictionary is part of the storage format: rows
+name it by the id in their frame header, and a dictionary that has been used is never changed, only followed by another.
 To read a column without poller: docs/raw-events.md.
 """
 

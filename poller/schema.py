@@ -22,6 +22,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.types import TypeEngine
@@ -52,6 +53,8 @@ class Instant(TypeDecorator[datetime]):
 # Ids are opaque and mix cases: text is compared byte by byte on both databases (SQLite does so by itself).
 _text = Text().with_variant(Text(collation="C"), "postgresql")
 _serial = BigInteger().with_variant(Integer(), "sqlite")
+
+DAY_OF_TIME = "(time / 86400000)"
 
 events = Table(
     "events",
@@ -92,7 +95,8 @@ events = Table(
     UniqueConstraint("org", "uid", name="uq_events_org_uid"),
     Index("ix_events_kind", "org", "event_type", "time", "outcome"),
     Index("ix_events_user", "org", "user_uid", "time"),
-    Index("ix_events_time", "time"),
+    # For retention. By days: smaller, and no rule's query is tempted to read all that happened in a time.
+    Index("ix_events_day", text(DAY_OF_TIME)),
 )
 
 quarantine = Table(

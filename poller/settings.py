@@ -221,7 +221,7 @@ class Settings(BaseSettings):
         """
         orgs = self.orgs
         if self.okta_org_url:
-            host = urlsplit(self.okta_org_url).netloc if self.okta_org_url else ""
+            host = urlsplit(self.okta_org_url).hostname or ""
             first = OrgSettings(
                 name=self.okta_org_name or host,
                 org_url=self.okta_org_url,

@@ -22,6 +22,7 @@ from poller.normalize import Event, normalize
 from poller.raw import compress
 from poller.rules import Rule
 from poller.schema import (
+    DAY_OF_TIME,
     backfills,
     events,
     finding_evidence,
@@ -98,6 +99,7 @@ class Store:
     def __init__(self, url: str) -> None:
         self.url = sa.make_url(url)
         self.is_postgres = self.url.get_backend_name() == "postgresql"
+        self._has_statistics = not self.is_postgres
         if self.is_postgres:
             self.engine = sa.create_engine(
                 self.url,
@@ -230,6 +232,7 @@ class Store:
         fresh = self._unknown(connection, org, batch.events)
         if fresh:
             self._insert_events(connection, [(org, *event, raw) for event, raw in fresh])
+            self._ensure_statistics(connection)
         for reason, raw in batch.rejects:
             connection.execute(
                 self._insert(quarantine)
@@ -273,6 +276,15 @@ class Store:
             marks = ", ".join("?" * len(_COLUMNS))
             connection.exec_driver_sql(f"insert into events ({names}) values ({marks})", rows)
 
+    def _ensure_statistics(self, connection: sa.Connection) -> None:
+        """Postgres plans badly over a table that it has never looked at, and takes a minute to look by itself."""
+        if self._has_statistics:
+            return
+        never = "select reltuples <= 0 from pg_class where oid = 'events'::regclass"
+        if connection.exec_driver_sql(never).scalar():
+            connection.exec_driver_sql("analyze events")
+        self._has_statistics = True
+
     # ---- the line: rules ----
 
     def run_rules(self, org: str, rules: Sequence[Rule], since: datetime, until: datetime, now: datetime) -> Stored:
@@ -305,10 +317,8 @@ class Store:
 
     def reconcile(self, connection: sa.Connection, rule: Rule, org: str, part: Slice, now: datetime) -> Stored:
         """Run a rule over a slice: what it yields is there afterwards, and what it no longer yields is gone, unless an
-        analyst has touched it: that stays, marked superseded. Findings from where events have been deleted stay."""
-        pruned_before = connection.execute(sa.select(orgs.c.pruned_before).where(orgs.c.org == org)).scalar()
-        if pruned_before is not None:
-            part = Slice(max(part.since, pruned_before + rule.lookback), part.until)
+        analyst has touched it: that stays, marked superseded. Findings from where events have been deleted stay as
+        they were judged when those were there."""
         due = {finding.uid: finding for finding in self.evaluate(connection, rule, org, part)}
         in_slice = (
             (findings.c.org == org)
@@ -317,16 +327,18 @@ class Store:
             & (findings.c.trigger_time < part.until)
         )
         there = {row.uid: row for row in connection.execute(sa.select(findings).where(in_slice))}
+        pruned_before = connection.execute(sa.select(orgs.c.pruned_before).where(orgs.c.org == org)).scalar()
+        settled_before = part.since if pruned_before is None else pruned_before + rule.lookback
         made = changed = undone = 0
         for uid, finding in due.items():
             if uid not in there:
                 self._write_finding(connection, finding, now, is_new=True)
                 made += 1
-            elif self._differs(connection, there[uid], finding):
+            elif finding.trigger_time >= settled_before and self._differs(connection, there[uid], finding):
                 self._write_finding(connection, finding, now, is_new=False)
                 changed += 1
         for uid, row in there.items():
-            if uid not in due and row.superseded_time is None:
+            if uid not in due and row.trigger_time >= settled_before and row.superseded_time is None:
                 self._undo(connection, uid, now)
                 undone += 1
         return Stored(found=made, changed=changed, undone=undone)
@@ -405,6 +417,11 @@ class Store:
         with self.reading() as connection:
             return connection.execute(sa.select(orgs.c.next_link).where(orgs.c.org == org)).scalar()
 
+    def last_poll(self) -> datetime | None:
+        """When a page of any org was last committed."""
+        with self.reading() as connection:
+            return connection.execute(sa.select(sa.func.max(orgs.c.last_poll_time))).scalar()
+
     def note_error(self, org: str, message: str, now: datetime) -> None:
         """Keep the last error of an org, for `poller status`."""
         with self.writing() as connection:
@@ -459,7 +476,8 @@ class Store:
         is_evidence = sa.exists().where(
             finding_evidence.c.org == events.c.org, finding_evidence.c.event_uid == events.c.uid
         )
-        old = sa.select(events.c.org, events.c.uid).where(events.c.time < limit, ~is_evidence).limit(batch)
+        old_days = sa.text(f"{DAY_OF_TIME} <= {limit // 86_400_000}")  # the expression of an index
+        old = sa.select(events.c.org, events.c.uid).where(old_days, events.c.time < limit, ~is_evidence).limit(batch)
         deleted = 0
         while True:
             with self.writing() as connection:
@@ -503,10 +521,11 @@ def _what_to_do(cause: str) -> str:
 def _on_sqlite_connect(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # transactions are begun by _on_sqlite_begin, not by the driver
     connection.execute("pragma busy_timeout = 60000")
+    connection.execute("pragma page_size = 16384")  # of a new file: fewer bytes are lost at the ends of pages
     connection.execute("pragma journal_mode = wal")
     connection.execute("pragma synchronous = normal")
     connection.execute("pragma foreign_keys = on")
-    connection.execute("pragma cache_size = -32000")  # KiB
+    connection.execute("pragma cache_size = -16000")  # KiB
 
 
 def _on_sqlite_begin(connection: sa.Connection) -> None:

@@ -672,6 +672,15 @@ def test_the_daemon_ends_well_on_a_signal(poller: CommandLine, okta: SimulatedOk
     assert (process.returncode, out) == (0, b""), err
 
 
+def test_a_signal_while_the_daemon_still_begins_is_a_good_end_too(poller: CommandLine, okta: SimulatedOkta) -> None:
+    poller = with_okta(poller, okta)
+    with subprocess.Popen(poller.command("run"), cwd=poller.folder, env=poller.environment) as process:
+        while not poller.folder.joinpath("here.db").exists():
+            time.sleep(0.005)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 0
+
+
 def test_the_doctor_has_one_line_for_each_thing_that_is_well(poller: CommandLine, okta: SimulatedOkta) -> None:
     told = with_okta(poller, okta)("doctor")
     assert (told.code, told.err) == (0, "")

@@ -271,11 +271,13 @@ def test_once_says_so_when_an_org_could_not_be_polled_and_polls_the_rest(store, 
     assert "POLLER_OKTA_API_TOKEN" in (last_error(store, "bad") or "")
 
 
-def test_once_deletes_what_is_older_than_the_retention_when_it_runs_again(store, okta):
+def test_once_deletes_what_is_older_than_the_retention_in_the_first_run_of_an_hour(store, okta):
     old = event(1, published=(NOW - timedelta(days=91)).isoformat())
     okta.append([old, event(0)], persisted=int(time.time() * 1000))
     assert run_once(settings_for(org_of(okta)), store, push_fatigue()) == 0
     assert stored(store) == {"event-0", "event-1"}
+    with store.writing() as connection:
+        connection.execute(sa.update(schema.orgs).values(last_poll_time=NOW - timedelta(hours=1)))
     assert run_once(settings_for(org_of(okta)), store, push_fatigue()) == 0
     assert stored(store) == {"event-0"}
 

@@ -219,6 +219,13 @@ def test_a_finding_from_where_events_are_deleted_is_not_judged_again(store: Stor
     assert found(store) == before
 
 
+def test_a_backfill_from_before_the_retention_is_still_judged(store: Store) -> None:
+    deliver(store, records("20:00:00  bob  app_opened"))
+    store.prune(datetime(2026, 3, 10, 12, tzinfo=UTC))
+    deliver(store, records(ATTACK))
+    assert len(found(store)) == 1
+
+
 def test_the_rules_find_in_what_was_stored_before_they_were_on(store: Store) -> None:
     deliver(store, records(ATTACK), rules=[])
     assert not found(store)

@@ -69,7 +69,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_events_kind", "events", ["org", "event_type", "time", "outcome"])
     op.create_index("ix_events_user", "events", ["org", "user_uid", "time"])
-    op.create_index("ix_events_time", "events", ["time"])
+    op.create_index("ix_events_day", "events", [sa.text("(time / 86400000)")])
     op.create_table(
         "findings",
         sa.Column("uid", text, nullable=False),
@@ -150,5 +150,5 @@ def upgrade() -> None:
             " ('events', 'sqlite_autoindex_events_1', '5000000 500000 1'),"
             " ('events', 'ix_events_kind', '5000000 500000 20000 2 1'),"
             " ('events', 'ix_events_user', '5000000 500000 500 2'),"
-            " ('events', 'ix_events_time', '5000000 2')"
+            " ('events', 'ix_events_day', '5000000 50000')"
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -38,6 +40,9 @@ def run(
     poller run --once
     ```
     """
+    if not once:
+        for number in (signal.SIGTERM, signal.SIGINT):  # until the daemon listens: nothing has begun yet
+            signal.signal(number, lambda *_: os._exit(0))
     settings = load_settings()
     settings.all_orgs()
     rules = _enabled(settings)
