@@ -87,12 +87,12 @@ pushes as materialized (
 --    where its own is not known). A phone answers a push once: its next answer is to a push that is not accounted for
 --    yet, and so is a silence.
 moments as (
-    select user_uid, sign_in, time, 0 as is_answer, time as push, null as uid from pushes
+    select user_uid, sign_in, time, 0 as is_answer, time as push, cast(null as text) as uid from pushes
     union all
     select user_uid, null, time, 0, time, null from story where activity = 'push_sent'
     union all
-    select user_uid, sign_in, coalesce(challenge, case when silent = 1 or sign_in is null then time else request_time end), 1,
-           null, uid
+    select user_uid, sign_in,
+           coalesce(challenge, case when silent = 1 or sign_in is null then time else request_time end), 1, null, uid
     from answers
 ),
 latest as (
@@ -100,52 +100,56 @@ latest as (
                partition by user_uid, sign_in order by time, is_answer rows unbounded preceding) as push
     from moments
 ),
-ranked as materialized (
+aimed as (
     select a.*, latest.push,
            dense_rank() over (
                partition by a.user_uid, a.sign_in, latest.push, a.client, a.silent order by a.request_time, a.request
-           ) as nth
+           ) as nth_of_client
     from answers as a left join latest on latest.uid = a.uid
+),
+ranked as materialized (
+    select aimed.*,
+           case when sign_in is null or push is null or challenge is not null then 'sure'
+                when silent = 1 then 'silence'
+                when nth_of_client > 1 then 'repeat'
+                else 'sure' end as aim,
+           dense_rank() over (
+               partition by user_uid, sign_in, sign_in is null or push is null or challenge is not null, silent,
+                            silent = 0 and nth_of_client > 1
+               order by case silent when 1 then time else request_time end, case silent when 1 then uid else request end
+           ) as nth
+    from aimed
 ),
 left_open as (
     select p.user_uid, p.sign_in, p.time, row_number() over (partition by p.user_uid, p.sign_in order by p.time) as nth
     from pushes as p left join ranked as a
-      on  a.user_uid = p.user_uid and a.sign_in = p.sign_in and a.push = p.time
-      and (a.challenge is not null or a.silent = 0 and a.nth = 1)
+      on a.user_uid = p.user_uid and a.sign_in = p.sign_in and a.push = p.time and a.aim = 'sure'
     where a.uid is null
 ),
-repeated as materialized (
-    select r.uid, r.user_uid, r.sign_in, o.time as push
-    from (select uid, user_uid, sign_in, time,
-                 dense_rank() over (partition by user_uid, sign_in order by request_time, request) as nth
-          from ranked
-          where sign_in is not null and push is not null and challenge is null and silent = 0 and nth > 1) as r
-    join left_open as o on o.user_uid = r.user_uid and o.sign_in = r.sign_in and o.nth = r.nth and o.time <= r.time
+still_open as (
+    select o.user_uid, o.sign_in, o.time, row_number() over (partition by o.user_uid, o.sign_in order by o.time) as nth
+    from left_open as o left join ranked as r
+      on  r.user_uid = o.user_uid and r.sign_in = o.sign_in and r.nth = o.nth and r.aim = 'repeat' and o.time <= r.time
+    where r.uid is null
 ),
-unanswered as (
-    select s.uid, o.time as push
-    from (select uid, user_uid, sign_in, time,
-                 row_number() over (partition by user_uid, sign_in order by time, uid) as nth
-          from ranked where sign_in is not null and push is not null and challenge is null and silent = 1) as s
-    join (select o.user_uid, o.sign_in, o.time,
-                 row_number() over (partition by o.user_uid, o.sign_in order by o.time) as nth
-          from left_open as o left join repeated as r
-            on r.user_uid = o.user_uid and r.sign_in = o.sign_in and r.push = o.time
-          where r.uid is null) as o
-      on o.user_uid = s.user_uid and o.sign_in = s.sign_in and o.nth = s.nth and o.time <= s.time
+settled as (
+    select r.uid, r.user_uid, r.time, r.activity, r.sign_in, r.challenge, r.request, r.silent,
+           coalesce(o.time, s.time, r.push) as push
+    from ranked as r
+    left join left_open as o
+      on o.user_uid = r.user_uid and o.sign_in = r.sign_in and o.nth = r.nth and r.aim = 'repeat' and o.time <= r.time
+    left join still_open as s
+      on s.user_uid = r.user_uid and s.sign_in = r.sign_in and s.nth = r.nth and r.aim = 'silence' and s.time <= r.time
 ),
 placed as materialized (
-    select r.uid, r.user_uid, r.time, r.activity, r.sign_in, r.challenge, r.request, r.silent,
-           coalesce(repeated.push, unanswered.push, r.push) as push,
-           max(case when r.activity = 'mfa_succeeded' then 1 else 0 end) over (
-               partition by r.user_uid, r.sign_in, coalesce(repeated.push, unanswered.push, r.push)) as approved,
-           max(case when r.activity = 'mfa_succeeded' then 1 else 0 end) over (
-               partition by r.user_uid, r.challenge) as challenge_approved,
-           max(case when r.activity = 'mfa_succeeded' then r.time end) over (
-               partition by r.user_uid, r.sign_in) as last_approval
-    from ranked as r
-    left join repeated on repeated.uid = r.uid
-    left join unanswered on unanswered.uid = r.uid
+    select settled.*,
+           max(case when activity = 'mfa_succeeded' then 1 else 0 end) over (
+               partition by user_uid, sign_in, push) as approved,
+           max(case when activity = 'mfa_succeeded' then 1 else 0 end) over (
+               partition by user_uid, challenge) as challenge_approved,
+           max(case when activity = 'mfa_succeeded' then time end) over (
+               partition by user_uid, sign_in) as last_approval
+    from settled
 ),
 -- 6. Attempts, not events: the failures of one push are one attempt. A silence is none where that push was approved,
 --    and a push left unanswered is none where that sign-in then succeeded by another method.
@@ -160,7 +164,7 @@ failed as (
     from placed as f
     where f.activity <> 'mfa_succeeded'
       and not (f.silent = 1 and (f.approved = 1 and f.sign_in is not null and f.push is not null
-                              or f.challenge_approved = 1 and f.challenge is not null))
+                              or f.challenge_approved = 1 and f.challenge is not null and f.sign_in is null))
       and not (f.activity = 'push_unanswered' and exists (
           select 1
           from story as other left join story as done
@@ -210,8 +214,8 @@ starts as (
            min(case when activity in ('sign_on_allowed', 'sign_in_verified', 'app_opened') and time >= start_time - 1000
                     then time end) as done,
            min(case when activity = 'factor_challenged' and time >= start_time - 1000
-                      or activity in ('push_sent', 'push_rejected', 'push_abandoned', 'push_unanswered', 'mfa_succeeded')
-                         and time >= start_time
+                      or time >= start_time and activity in ('push_sent', 'push_rejected', 'push_abandoned',
+                                                             'push_unanswered', 'mfa_succeeded')
                     then time end) as waiting
     from words
     group by uid
@@ -242,27 +246,27 @@ counted as (
     window in_window as (partition by user_uid order by time range between :window preceding and current row)
 ),
 -- An app opened is a login only in a session younger than those.
-opened as materialized (
-    select c.uid, c.user_uid, c.first_attempt, c.last_attempt, case ids.n when 1 then c.session else c.root end as session
-    from counted as c cross join (select 1 as n union all select 2) as ids
-    where c.kind = 4 and c.attempts > 0
-),
 trail as materialized (
     select e.user_uid, e.time, case ids.n when 1 then e.session_uid else e.root_session_uid end as session
-    from (select user_uid, min(first_attempt) as first_attempt, max(first_attempt) as last_first_attempt
-          from opened group by user_uid) as o
+    from (select distinct user_uid from story where activity = 'app_opened') as o
     cross join events as e cross join (select 1 as n union all select 2) as ids
     where e.org = :org and e.user_uid = o.user_uid
-      and e.time >= o.first_attempt - 604800000 and e.time < o.last_first_attempt
+      and e.time >= :since - :window - :window - 7200000 - 604800000 and e.time < :until
 ),
 logins as (
     select c.*, row_number() over (partition by c.user_uid, c.last_attempt order by c.time, c.kind, c.uid) as nth
     from counted as c
     where c.kind > 0 and c.attempts > 0
-      and (c.kind < 4 or coalesce(c.session, c.root) is not null and c.uid not in (
-          select o.uid from opened as o join trail as e
-            on  e.user_uid = o.user_uid and e.session = o.session
-            and e.time < o.first_attempt and e.time >= o.first_attempt - 604800000))
+      and (c.kind < 4
+        or coalesce(c.session, c.root) is not null
+           and not exists (
+               select 1 from trail as e
+               where e.user_uid = c.user_uid and e.session = c.session
+                 and e.time < c.first_attempt and e.time >= c.first_attempt - 604800000)
+           and not exists (
+               select 1 from trail as e
+               where e.user_uid = c.user_uid and e.session = c.root
+                 and e.time < c.first_attempt and e.time >= c.first_attempt - 604800000))
 ),
 -- 8. The first login at or after the last failed attempt, with enough of them behind it; and with it the success
 --    events that follow in the same sign-in: they are its evidence, and make no finding of their own.
@@ -281,32 +285,30 @@ same_sign_in as (
         or (s.kind >= 3 or s.kind = 2 and (s.authn is null or k.authn is null))
            and (s.session = k.session or s.root = k.session))
 ),
-described as materialized (
-    select k.*, case when kind = 1 and factor = 'OKTA_VERIFY_PUSH' then 3
-                     when kind = 1 and factor is not null or kind = 2 then 2
-                     else 1 end as strength,
-           max(case when trigger_uid <> uid then 1 else 0 end) over (partition by uid) as is_told_elsewhere
+described as (
+    select k.*, max(case when trigger_uid <> uid then 1 else 0 end) over (partition by uid) as is_told_elsewhere
     from same_sign_in as k
 ),
 triggers as materialized (
-    select user_uid, trigger_uid, trigger_time, min(first_attempt) as first_attempt, min(last_attempt) as last_attempt,
-           max(case when time <= trigger_time + :window then strength end) as strength
-    from described
-    where trigger_time >= :since
-    group by user_uid, trigger_uid, trigger_time
-    having max(case when uid = trigger_uid then is_told_elsewhere end) = 0
+    select d.*,
+           max(case when uid = trigger_uid then is_told_elsewhere end) over (partition by trigger_uid) as is_no_trigger,
+           max(case when time > trigger_time + :window then 0
+                    when kind = 1 and factor = 'OKTA_VERIFY_PUSH' then 3
+                    when kind = 1 and factor is not null or kind = 2 then 2
+                    else 1 end) over (partition by trigger_uid) as strength
+    from described as d
 )
 select :org as org, t.user_uid, t.trigger_uid, t.trigger_time, t.first_attempt as first_seen, t.last_attempt,
        case t.strength when 3 then 'high' when 2 then 'medium' else 'low' end as confidence,
-       told.uid as evidence_uid, told.role, told.attempt
+       coalesce(told.uid, t.uid) as evidence_uid, told.role, told.attempt
 from triggers as t join (
-    select user_uid, uid, role, attempt, attempt_time as time, null as trigger_uid from failures
+    select user_uid, uid, role, attempt, attempt_time as time from failures
     union all
-    select user_uid, uid, 'sent', null, time, null from story where activity = 'push_sent'
+    select user_uid, uid, 'sent', null, time from story where activity = 'push_sent'
     union all
-    select user_uid, uid, 'login', null, time, trigger_uid from described
+    select null, null, 'login', null, null
 ) as told
-  on  told.user_uid = t.user_uid
-  and (told.trigger_uid is null and told.time <= t.trigger_time
-       and told.time >= case when told.role = 'sent' then t.first_attempt - 300000 else t.trigger_time - :window end
-    or told.trigger_uid = t.trigger_uid and told.time <= t.trigger_time + :window);
+  on  told.role = 'login' and t.time <= t.trigger_time + :window
+   or told.user_uid = t.user_uid and t.uid = t.trigger_uid and told.time <= t.trigger_time
+      and told.time >= case told.role when 'sent' then t.first_attempt - 300000 else t.trigger_time - :window end
+where t.trigger_time >= :since and t.is_no_trigger = 0;
