@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 
 from poller import migrate
 from poller.store import Store
+from tests.delivery import clear
 
 KINDS = ("sqlite", "postgres")
 
@@ -40,6 +43,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     uri = server.get_uri(database="DATABASE")
     assert uri.count("DATABASE") == 1
     yield uri.replace("DATABASE", "{}")
+    os.kill(server.get_pid(), signal.SIGQUIT)  # at once: what is in it need not reach the disk
     server.cleanup()
 
 
@@ -71,10 +75,20 @@ def new_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     return make
 
 
+@pytest.fixture(scope="session")
+def shared_postgres(new_database: Callable[[str], str]) -> str:
+    return new_database("postgres")
+
+
 @pytest.fixture(params=KINDS)
 def database_url(request: pytest.FixtureRequest, new_database: Callable[[str], str]) -> str:
-    """An empty migrated database, once on SQLite and once on Postgres."""
-    return new_database(request.param)
+    """An empty migrated database, once on SQLite (a new file) and once on Postgres (one that is emptied)."""
+    if request.param == "sqlite":
+        return new_database("sqlite")
+    url: str = request.getfixturevalue("shared_postgres")
+    with Store(url) as store:
+        clear(store)
+    return url
 
 
 @pytest.fixture

@@ -146,8 +146,9 @@ class OrgSettings(BaseModel):
         if has_key and not self.uses_oauth:
             raise SettingsError(f"org {self.name}: a private key without a client id. Set POLLER_OKTA_CLIENT_ID.")
         if has_token == self.uses_oauth:
+            given = "both an API token and" if has_token else "neither an API token nor"
             raise SettingsError(
-                f"org {self.name}: {'both an API token and' if has_token else 'neither an API token nor'} an OAuth client. "
+                f"org {self.name}: {given} an OAuth client. "
                 "Set POLLER_OKTA_API_TOKEN (or _FILE), or POLLER_OKTA_CLIENT_ID with POLLER_OKTA_PRIVATE_KEY_FILE."
             )
 

