@@ -26,15 +26,19 @@ summary:
 -- A sign-in lasts at most two hours (7200000 ms). An abandonment that says when its push was sent may be written a day
 -- (86400000 ms) later. Whether a session is an old one is looked up seven days back (604800000 ms).
 with recursive
--- 1. Whose pushes failed near this slice? Few people, so that everything below reads few rows.
+-- 1. Whose pushes failed often enough near this slice? Few people, so that everything below reads few rows.
 victims as materialized (
-    select user_uid from push_rejected
-    where org = :org and time >= :since - :window and time < :until
-    union
-    select user_uid from activities
-    where org = :org and event_type = 'user.authentication.auth_via_mfa' and outcome in ('ABANDONED', 'UNANSWERED')
-      and activity in ('push_abandoned', 'push_unanswered')
-      and time >= :since - :window and time < :until + 86400000
+    select user_uid from (
+        select user_uid from push_rejected
+        where org = :org and time >= :since - :window and time < :until
+        union all
+        select user_uid from activities
+        where org = :org and event_type = 'user.authentication.auth_via_mfa' and outcome in ('ABANDONED', 'UNANSWERED')
+          and activity in ('push_abandoned', 'push_unanswered')
+          and time >= :since - :window and time < :until + 86400000
+    ) as failed_pushes
+    group by user_uid
+    having count(*) >= :rejections
 ),
 -- 2. What the log says of their sign-ins around it.
 story as materialized (
@@ -121,35 +125,53 @@ ranked as materialized (
     from aimed
 ),
 left_open as (
-    select p.user_uid, p.sign_in, p.time, row_number() over (partition by p.user_uid, p.sign_in order by p.time) as nth
-    from pushes as p left join ranked as a
-      on a.user_uid = p.user_uid and a.sign_in = p.sign_in and a.push = p.time and a.aim = 'sure'
-    where a.uid is null
+    select user_uid, sign_in, time, row_number() over (partition by user_uid, sign_in order by time) as nth
+    from (
+        select user_uid, sign_in, time, 0 as is_answered from pushes
+        union all
+        select user_uid, sign_in, push, 1 from ranked where aim = 'sure'
+    ) as p
+    group by user_uid, sign_in, time
+    having max(is_answered) = 0
 ),
 still_open as (
-    select o.user_uid, o.sign_in, o.time, row_number() over (partition by o.user_uid, o.sign_in order by o.time) as nth
-    from left_open as o left join ranked as r
-      on  r.user_uid = o.user_uid and r.sign_in = o.sign_in and r.nth = o.nth and r.aim = 'repeat' and o.time <= r.time
-    where r.uid is null
+    select user_uid, sign_in, max(open_time) as time,
+           row_number() over (partition by user_uid, sign_in order by max(open_time)) as nth
+    from (
+        select user_uid, sign_in, nth, time as open_time, cast(null as bigint) as repeat_time from left_open
+        union all
+        select user_uid, sign_in, nth, null, time from ranked where aim = 'repeat'
+    ) as o
+    group by user_uid, sign_in, nth
+    having max(open_time) is not null and (max(repeat_time) is null or max(repeat_time) < max(open_time))
 ),
 settled as (
-    select r.uid, r.user_uid, r.time, r.activity, r.sign_in, r.challenge, r.request, r.silent,
-           coalesce(o.time, s.time, r.push) as push
-    from ranked as r
-    left join left_open as o
-      on o.user_uid = r.user_uid and o.sign_in = r.sign_in and o.nth = r.nth and r.aim = 'repeat' and o.time <= r.time
-    left join still_open as s
-      on s.user_uid = r.user_uid and s.sign_in = r.sign_in and s.nth = r.nth and r.aim = 'silence' and s.time <= r.time
+    select r.*, max(open_time) over (partition by user_uid, sign_in, aim, nth) as left_for_it
+    from (
+        select uid, user_uid, time, activity, sign_in, challenge, request, silent, push, aim, nth,
+               cast(null as bigint) as open_time
+        from ranked
+        union all
+        select null, user_uid, null, null, sign_in, null, null, null, null, 'repeat', nth, time from left_open
+        union all
+        select null, user_uid, null, null, sign_in, null, null, null, null, 'silence', nth, time from still_open
+    ) as r
+),
+aligned as (
+    select uid, user_uid, time, activity, sign_in, challenge, request, silent,
+           case when left_for_it <= time then left_for_it else push end as push
+    from settled
+    where uid is not null
 ),
 placed as materialized (
-    select settled.*,
+    select aligned.*,
            max(case when activity = 'mfa_succeeded' then 1 else 0 end) over (
                partition by user_uid, sign_in, push) as approved,
            max(case when activity = 'mfa_succeeded' then 1 else 0 end) over (
                partition by user_uid, challenge) as challenge_approved,
            max(case when activity = 'mfa_succeeded' then time end) over (
                partition by user_uid, sign_in) as last_approval
-    from settled
+    from aligned
 ),
 -- 6. Attempts, not events: the failures of one push are one attempt. A silence is none where that push was approved,
 --    and a push left unanswered is none where that sign-in then succeeded by another method.
@@ -306,9 +328,10 @@ from triggers as t join (
     union all
     select user_uid, uid, 'sent', null, time from story where activity = 'push_sent'
     union all
-    select null, null, 'login', null, null
+    select user_uid, null, 'login', null, null from victims
 ) as told
-  on  told.role = 'login' and t.time <= t.trigger_time + :window
-   or told.user_uid = t.user_uid and t.uid = t.trigger_uid and told.time <= t.trigger_time
-      and told.time >= case told.role when 'sent' then t.first_attempt - 300000 else t.trigger_time - :window end
+  on  told.user_uid = t.user_uid
+  and (told.role = 'login' and t.time <= t.trigger_time + :window
+    or t.uid = t.trigger_uid and told.time <= t.trigger_time
+       and told.time >= case told.role when 'sent' then t.first_attempt - 300000 else t.trigger_time - :window end)
 where t.trigger_time >= :since and t.is_no_trigger = 0;
