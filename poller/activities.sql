@@ -49,6 +49,7 @@ where event_type = 'system.push.send_factor_verify_push' and activity = 'push_se
 create view push_rejected as
 select * from activities
 where event_type in ('user.mfa.okta_verify.deny_push', 'user.authentication.auth_via_mfa')
+  and (event_type = 'user.mfa.okta_verify.deny_push' or outcome = 'FAILURE') -- an index answers this much
   and activity = 'push_rejected';
 
 create view push_abandoned as

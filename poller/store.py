@@ -526,7 +526,7 @@ def _on_sqlite_connect(connection: Any, _: Any) -> None:
     connection.execute("pragma journal_mode = wal")
     connection.execute("pragma synchronous = normal")
     connection.execute("pragma foreign_keys = on")
-    connection.execute("pragma cache_size = -16000")  # KiB
+    connection.execute("pragma cache_size = -8000")  # KiB
 
 
 def _on_sqlite_begin(connection: sa.Connection) -> None:
