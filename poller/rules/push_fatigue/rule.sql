@@ -44,35 +44,49 @@ victims as materialized (
 story as materialized (
     select a.activity, a.uid, a.user_uid, a.time, a.factor, a.authn_request_uid as authn, a.root_session_uid as root,
            nullif(a.session_uid, 'unknown') as session, nullif(a.transaction_uid, 'unknown') as tx,
-           case when a.challenge_time >= a.time - 86400000 and a.challenge_time <= a.time
+           case when a.challenge_time <= a.time
+                 and a.challenge_time >= a.time - case when a.activity in ('push_abandoned', 'push_unanswered')
+                                                       then 86400000 else 7200000 end
                 then a.challenge_time end as challenge,
            coalesce(a.user_agent, '') || ' ' || coalesce(a.device, '') || ' ' || coalesce(a.src_ip, '') as client
     from victims cross join activities as a
     where a.org = :org and a.user_uid = victims.user_uid and a.activity is not null
       and a.time >= :since - :window - 14400000
-      and (a.time < :until + 7200000
+      and (a.time < :until + 14400000
         or a.time < :until + 86400000 and a.activity in ('push_abandoned', 'push_unanswered'))
 ),
 -- 3. The answers to pushes, and silences. What one event of a request leaves out, another of it says (Classic writes
---    one denial twice); the sign-in is that of the pushes sent in its session, where no event of it says.
+--    one denial twice): a request lasts less than half a minute. Where no event of it names the sign-in, it is that of
+--    the pushes sent in its session.
+pushed as (
+    select *, lag(time) over (partition by user_uid, coalesce(tx, uid) order by time) as previous
+    from story
+    where activity in ('push_rejected', 'push_abandoned', 'push_unanswered')
+       or activity = 'mfa_succeeded' and factor = 'OKTA_VERIFY_PUSH'
+),
+requests as materialized (
+    select pushed.*, max(case when previous is null or time - previous > 30000 then time end) over (
+                         partition by user_uid, coalesce(tx, uid) order by time rows unbounded preceding) as request_time
+    from pushed
+),
 sessions as (
-    select user_uid, session, max(authn) as authn from story
-    where activity = 'push_sent' and session is not null
-    group by user_uid, session
+    select r.uid, max(s.authn) as authn, max(s.session) as session
+    from requests as r join story as s
+      on  s.user_uid = r.user_uid and s.session = r.session and s.activity = 'push_sent'
+      and s.time <= r.time and s.time >= r.time - 7200000
+    where r.authn is null
+    group by r.uid
 ),
 answers as materialized (
-    select s.uid, s.user_uid, s.time, s.activity, s.client, coalesce(s.tx, s.uid) as request,
-           case when s.activity in ('push_abandoned', 'push_unanswered') then 1 else 0 end as silent,
-           min(s.time) over same_request as request_time,
-           coalesce(s.authn, max(s.authn) over same_request,
-                    case when s.challenge is not null then max(s.authn) over same_challenge end,
+    select r.uid, r.user_uid, r.time, r.activity, r.client, r.tx, coalesce(r.tx, r.uid) as request, r.request_time,
+           case when r.activity in ('push_abandoned', 'push_unanswered') then 1 else 0 end as silent,
+           coalesce(r.authn, max(r.authn) over same_request,
+                    case when r.challenge is not null then max(r.authn) over same_challenge end,
                     sessions.authn, sessions.session) as sign_in,
-           coalesce(s.challenge, max(s.challenge) over same_request) as challenge
-    from story as s left join sessions on sessions.user_uid = s.user_uid and sessions.session = s.session
-    where s.activity in ('push_rejected', 'push_abandoned', 'push_unanswered')
-       or s.activity = 'mfa_succeeded' and s.factor = 'OKTA_VERIFY_PUSH'
-    window same_request as (partition by s.user_uid, coalesce(s.tx, s.uid)),
-           same_challenge as (partition by s.user_uid, s.challenge)
+           coalesce(r.challenge, max(r.challenge) over same_request) as challenge
+    from requests as r left join sessions on sessions.uid = r.uid
+    window same_request as (partition by r.user_uid, coalesce(r.tx, r.uid), r.request_time),
+           same_challenge as (partition by r.user_uid, r.challenge)
 ),
 -- 4. The pushes of each sign-in, by when they were sent. Less than a second apart, they are one to several devices.
 sends as (
@@ -89,7 +103,7 @@ pushes as materialized (
 ),
 -- 5. Which push does an answer belong to? The one of its challenge time, else the latest before it (of any sign-in,
 --    where its own is not known). A phone answers a push once: its next answer is to a push that is not accounted for
---    yet, and so is a silence.
+--    yet, and so is a silence; both within one burst, that is, without a quarter of an hour in which nothing happens.
 moments as (
     select user_uid, sign_in, time, 0 as is_answer, time as push, cast(null as text) as uid from pushes
     union all
@@ -99,13 +113,19 @@ moments as (
            coalesce(challenge, case when silent = 1 or sign_in is null then time else request_time end), 1, null, uid
     from answers
 ),
-latest as (
-    select uid, max(push) over (
-               partition by user_uid, sign_in order by time, is_answer rows unbounded preceding) as push
-    from moments
+gaps as (
+    select moments.*, lag(time) over (partition by user_uid, sign_in order by time, is_answer) as previous from moments
+),
+latest as materialized (
+    select user_uid, sign_in, uid, time,
+           max(push) over so_far as push,
+           max(case when previous is null or time - previous > 900000 then time end) over so_far as burst
+    from gaps
+    window so_far as (partition by user_uid, sign_in order by time, is_answer rows unbounded preceding)
 ),
 aimed as (
-    select a.*, latest.push,
+    select a.*, latest.burst,
+           case when latest.push >= a.time - 7200000 or a.challenge is not null then latest.push end as push,
            dense_rank() over (
                partition by a.user_uid, a.sign_in, latest.push, a.client, a.silent order by a.request_time, a.request
            ) as nth_of_client
@@ -118,47 +138,50 @@ ranked as materialized (
                 when nth_of_client > 1 then 'repeat'
                 else 'sure' end as aim,
            dense_rank() over (
-               partition by user_uid, sign_in, sign_in is null or push is null or challenge is not null, silent,
+               partition by user_uid, sign_in, burst, sign_in is null or push is null or challenge is not null, silent,
                             silent = 0 and nth_of_client > 1
                order by case silent when 1 then time else request_time end, case silent when 1 then uid else request end
            ) as nth
     from aimed
 ),
 left_open as (
-    select user_uid, sign_in, time, row_number() over (partition by user_uid, sign_in order by time) as nth
+    select user_uid, sign_in, burst, time,
+           row_number() over (partition by user_uid, sign_in, burst order by time) as nth
     from (
-        select user_uid, sign_in, time, 0 as is_answered from pushes
+        select user_uid, sign_in, burst, time, 0 as is_answered from latest where uid is null and sign_in is not null
         union all
-        select user_uid, sign_in, push, 1 from ranked where aim = 'sure'
+        select user_uid, sign_in, burst, push, 1 from ranked where aim = 'sure'
     ) as p
-    group by user_uid, sign_in, time
+    group by user_uid, sign_in, burst, time
     having max(is_answered) = 0
 ),
 still_open as (
-    select user_uid, sign_in, max(open_time) as time,
-           row_number() over (partition by user_uid, sign_in order by max(open_time)) as nth
+    select user_uid, sign_in, burst, max(open_time) as time,
+           row_number() over (partition by user_uid, sign_in, burst order by max(open_time)) as nth
     from (
-        select user_uid, sign_in, nth, time as open_time, cast(null as bigint) as repeat_time from left_open
+        select user_uid, sign_in, burst, nth, time as open_time, cast(null as bigint) as repeat_time from left_open
         union all
-        select user_uid, sign_in, nth, null, time from ranked where aim = 'repeat'
+        select user_uid, sign_in, burst, nth, null, time from ranked where aim = 'repeat'
     ) as o
-    group by user_uid, sign_in, nth
+    group by user_uid, sign_in, burst, nth
     having max(open_time) is not null and (max(repeat_time) is null or max(repeat_time) < max(open_time))
 ),
 settled as (
-    select r.*, max(open_time) over (partition by user_uid, sign_in, aim, nth) as left_for_it
+    select r.*, max(open_time) over (partition by user_uid, sign_in, burst, aim, nth) as left_for_it
     from (
-        select uid, user_uid, time, activity, sign_in, challenge, request, silent, push, aim, nth,
-               cast(null as bigint) as open_time
+        select uid, user_uid, time, activity, sign_in, challenge, tx, request, request_time, silent, burst, push, aim,
+               nth, cast(null as bigint) as open_time
         from ranked
         union all
-        select null, user_uid, null, null, sign_in, null, null, null, null, 'repeat', nth, time from left_open
+        select null, user_uid, null, null, sign_in, null, null, null, null, null, burst, null, 'repeat', nth, time
+        from left_open
         union all
-        select null, user_uid, null, null, sign_in, null, null, null, null, 'silence', nth, time from still_open
+        select null, user_uid, null, null, sign_in, null, null, null, null, null, burst, null, 'silence', nth, time
+        from still_open
     ) as r
 ),
 aligned as (
-    select uid, user_uid, time, activity, sign_in, challenge, request, silent,
+    select uid, user_uid, time, activity, sign_in, challenge, tx, request, request_time, silent, burst,
            case when left_for_it <= time then left_for_it else push end as push
     from settled
     where uid is not null
@@ -170,7 +193,7 @@ placed as materialized (
            max(case when activity = 'mfa_succeeded' then 1 else 0 end) over (
                partition by user_uid, challenge) as challenge_approved,
            max(case when activity = 'mfa_succeeded' then time end) over (
-               partition by user_uid, sign_in) as last_approval
+               partition by user_uid, sign_in, burst) as last_approval
     from aligned
 ),
 -- 6. Attempts, not events: the failures of one push are one attempt. A silence is none where that push was approved,
@@ -179,9 +202,9 @@ failed as (
     select f.uid, f.user_uid, f.time, replace(f.activity, 'push_', '') as role,
            coalesce(f.challenge, case when f.sign_in is not null then f.push end, f.time) as sent_time,
            case
-               when f.sign_in is not null then 'sign-in ' || f.sign_in || ' ' || coalesce(f.push, 0)
+               when f.sign_in is not null then 'sign-in ' || f.sign_in || ' ' || coalesce(f.push, f.burst)
                when f.challenge is not null then 'challenge ' || f.challenge
-               else 'request ' || f.request || ' ' || coalesce(f.push, 0)
+               else 'request ' || f.request || ' ' || f.request_time || ' ' || coalesce(f.push, 0)
            end as attempt
     from placed as f
     where f.activity <> 'mfa_succeeded'
@@ -191,15 +214,15 @@ failed as (
           select 1
           from story as other left join story as done
             on  done.user_uid = other.user_uid and done.activity = 'sign_in_verified'
-            and done.time >= other.time and done.time <= f.time + 7200000
-            and (f.sign_in in (done.authn, done.session) or done.tx = f.request)
-          where other.user_uid = f.user_uid and (f.sign_in in (other.authn, other.session) or other.tx = f.request)
-            and other.time <= f.time + 7200000
+            and done.time >= other.time and done.time <= coalesce(f.challenge, f.push, f.time) + 7200000
+            and (f.sign_in in (done.authn, done.session) or done.tx = f.tx)
+          where other.user_uid = f.user_uid and (f.sign_in in (other.authn, other.session) or other.tx = f.tx)
+            and other.time <= coalesce(f.challenge, f.push, f.time) + 7200000
             and (other.activity = 'mfa_succeeded' and other.factor <> 'OKTA_VERIFY_PUSH'
                  and other.time >= coalesce(f.challenge, f.push, f.time - 7200000)
               or other.activity = 'password_succeeded' and done.uid is not null
                  and other.time >= coalesce(f.challenge, f.push, f.time)
-                 and other.time > coalesce(f.last_approval, 0))))
+                 and (f.last_approval is null or other.time > f.last_approval))))
 ),
 failures as materialized (
     select uid, user_uid, time, role, attempt,
