@@ -14,7 +14,8 @@ select
         when event_type = 'user.authentication.auth_via_mfa' then
             case
                 when outcome = 'FAILURE'
-                 and (factor = 'OKTA_VERIFY_PUSH' or outcome_reason = 'User rejected Okta push verify')
+                 and (factor = 'OKTA_VERIFY_PUSH' or outcome_reason = 'User rejected Okta push verify'
+                   or factor is null and coalesce(push_response, number_challenge_response) is not null)
                     then 'push_rejected'
                 -- A push ran out. Okta writes this on expiry, minutes after the push and even after a success.
                 when outcome = 'ABANDONED' and factor = 'OKTA_VERIFY_PUSH' then 'push_abandoned'

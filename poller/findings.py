@@ -130,12 +130,8 @@ def _facts(
     for role in {role for _, role in evidence}:
         mine = [events[uid] for uid, its in evidence if its == role]
         facts[f"{role}.places"] = _listed(_place(event) for event in mine)
-        facts[f"{role}.phone_places"] = _listed(
-            _place(event) for event in mine if event["factor"] == "OKTA_VERIFY_PUSH"
-        )
-        facts[f"{role}.browser_places"] = _listed(
-            _place(event) for event in mine if event["factor"] != "OKTA_VERIFY_PUSH"
-        )
+        facts[f"{role}.phone_places"] = _listed(_place(event) for event in mine if _client(event) == "phone")
+        facts[f"{role}.browser_places"] = _listed(_place(event) for event in mine if _client(event) == "browser")
         facts[f"{role}.factors"] = _listed(event["factor"] for event in mine)
         facts[f"{role}.new"] = _listed(name for event in mine for name in _positive(event["behaviors"]))
     return {name: text for name, text in facts.items() if text}
@@ -158,6 +154,15 @@ def _place(event: Row) -> str | None:
     proxy = "proxy" if event["is_proxy"] else ""
     about = "; ".join(text for text in (where, proxy) if text)
     return f"{event['src_ip']} ({about})" if about else str(event["src_ip"])
+
+
+def _client(event: Row) -> str | None:
+    """Whose address an event bears: a push is answered by the phone, all else is done in the browser that signs in."""
+    if event["event_type"] != "user.authentication.auth_via_mfa":
+        return "browser"
+    if event["factor"] is None:
+        return None
+    return "phone" if event["factor"] == "OKTA_VERIFY_PUSH" else "browser"
 
 
 def _positive(behaviors: str | None) -> list[str]:

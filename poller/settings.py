@@ -135,6 +135,10 @@ class OrgSettings(BaseModel):
     def uses_oauth(self) -> bool:
         return self.client_id is not None
 
+    def secret(self) -> str | None:
+        """What this org authenticates with. Raises SettingsError: it can't be read or used."""
+        return self.key() if self.uses_oauth else self.token()
+
     def check_credentials(self) -> None:
         """Raises SettingsError unless there is exactly one usable way to authenticate."""
         has_token = self.api_token is not None or self.api_token_file is not None

@@ -510,6 +510,8 @@ def _content(finding: Finding) -> dict[str, Any]:
 def _what_to_do(cause: str) -> str:
     if "no such table" in cause or "no such view" in cause or ("relation" in cause and "does not exist" in cause):
         return "Run poller migrate."
+    if "not a database" in cause:
+        return "Name another SQLite file in POLLER_DATABASE_URL, or move that one away."
     if "locked" in cause:
         return "Another process holds it: wait, or stop that process."
     if "full" in cause or "No space" in cause:

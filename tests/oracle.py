@@ -19,7 +19,7 @@ Failed attempts
     or lacks. Other readings: on any event type (a `user.session.start` FAILURE); only where the factor is push or
     missing.
  7. "The factor is read from the authenticator target where debugData lacks it". An MFA event whose factor nobody says
-    is not a push.
+    is not a push, (?) but that a FAILURE which names a push response type can be of nothing else.
  8. (?) A push rejected or abandoned while enrolling or recovering counts: only the login is said to be "not for
     enrolment or recovery".
  9. "abandoned (outcome `ABANDONED`; `UNANSWERED` too, ...)": MFA with the push factor.
@@ -165,6 +165,7 @@ class Ev:
     tx: str | None
     authn: str | None
     client: str
+    is_answered: bool
 
     @property
     def order(self) -> tuple[int, int, str]:
@@ -360,7 +361,8 @@ def _pushes(signin: list[Ev]) -> list[Push]:
 def _role(e: Ev) -> str | None:
     if e.type == DENY:
         return "rejected"
-    if e.type == MFA and e.result == "FAILURE" and (e.factor == PUSH or e.reason == "User rejected Okta push verify"):
+    is_push = e.factor == PUSH or (e.factor is None and e.is_answered) or e.reason == "User rejected Okta push verify"
+    if e.type == MFA and e.result == "FAILURE" and is_push:
         return "rejected"
     if e.type == MFA and e.factor == PUSH and e.result in ("ABANDONED", "UNANSWERED"):
         return e.result.lower()
@@ -501,6 +503,7 @@ def _event(raw: Mapping[str, Any]) -> Ev | None:
         tx=(raw.get("transaction") or {}).get("id") or None,
         authn=debug.get("authnRequestId") or None,
         client=json.dumps([raw.get("client"), raw.get("device")], sort_keys=True),
+        is_answered=bool(debug.get("pushOnlyResponseType") or debug.get("pushWithNumberChallengeResponseType")),
     )
 
 

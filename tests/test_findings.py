@@ -52,6 +52,23 @@ def test_the_summary_says_who_how_many_where_and_how(store: Store) -> None:
     assert finding["confidence"] == "high"
 
 
+def test_where_the_login_came_from_is_not_taken_for_where_the_pushes_were_asked_from(store: Store) -> None:
+    deliver(
+        store,
+        [
+            event.wire()
+            for event in (
+                denied("d1", "09:00:00"),
+                denied("d2", "09:01:00"),
+                record("in", "sms_verified", "09:02:00", ip="192.0.2.40"),
+            )
+        ],
+    )
+    [finding] = found(store)
+    assert "the login came from 192.0.2.40" in finding["summary"]
+    assert "asked for from" not in finding["summary"]
+
+
 def test_what_is_not_known_is_not_said(store: Store) -> None:
     bare = {"client": {}, "request": None, "securityContext": None, "debugContext.debugData.behaviors": None}
     deliver(

@@ -16,7 +16,7 @@ from poller.slices import Slice
 from poller.store import Store
 from tests import oracle
 from tests.delivery import NOW, clear, deliver, found, push_fatigue
-from tests.streams import START, streams
+from tests.streams import START, iso, streams
 
 law = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 Stores = dict[str, Store]
@@ -75,6 +75,60 @@ def test_neither_order_nor_lateness_nor_repetition_changes_a_finding(
     again = data.draw(st.lists(st.sampled_from(stream), max_size=10)) if stream else []
     shuffled = data.draw(st.permutations(stream + again))
     assert after(stores[kind], shuffled, page=page) == after(stores[kind], stream)
+
+
+@st.composite
+def wild_streams(draw: st.DrawFn) -> Stream:
+    """Events of one user, strewn over up to a day, with so few ids that they come back hours later."""
+    span = draw(st.sampled_from([700, 4_000, 30_000, 86_400]))
+    moments = st.one_of(st.integers(0, span * 1000), st.sampled_from([0, 300_000, 600_000, 600_001, 7_200_000]))
+    few = st.sampled_from([None, None, "a", "b"])
+    kinds = st.sampled_from(
+        [
+            ("user.authentication.auth_via_mfa", "FAILURE"),
+            ("user.authentication.auth_via_mfa", "ABANDONED"),
+            ("user.authentication.auth_via_mfa", "UNANSWERED"),
+            ("user.authentication.auth_via_mfa", "SUCCESS"),
+            ("user.mfa.okta_verify.deny_push", "SUCCESS"),
+            ("system.push.send_factor_verify_push", "SUCCESS"),
+            ("user.session.start", "SUCCESS"),
+            ("policy.evaluate_sign_on", "CHALLENGE"),
+            ("user.authentication.verify", "SUCCESS"),
+            ("user.authentication.sso", "SUCCESS"),
+        ]
+    )
+    return [
+        {
+            "uuid": f"wild-{number}",
+            "published": iso(draw(moments)),
+            "eventType": kind,
+            "outcome": {"result": result},
+            "actor": {"id": "00u1", "type": "User", "alternateId": "alice@example.com"},
+            "client": {"ipAddress": draw(st.sampled_from(["203.0.113.9", "198.51.100.7"]))},
+            "authenticationContext": {"externalSessionId": draw(few), "rootSessionId": draw(few)},
+            "transaction": {"id": draw(few)},
+            "debugContext": {
+                "debugData": {
+                    "factor": draw(st.sampled_from(["OKTA_VERIFY_PUSH", "OKTA_VERIFY_PUSH", "SIGNED_NONCE", None])),
+                    "authnRequestId": draw(few),
+                    "authenticatorMethodChallengeTime": iso(at)
+                    if (at := draw(st.none() | moments)) is not None
+                    else None,
+                }
+            },
+        }
+        for number, (kind, result) in enumerate(draw(st.lists(kinds, min_size=3, max_size=14)))
+    ]
+
+
+@settings(law, max_examples=150)
+@given(data=st.data(), page=st.integers(1, 3))
+def test_ids_that_come_back_hours_later_make_no_finding_depend_on_the_order(
+    stores: Stores, data: st.DataObject, page: int
+) -> None:
+    stream = data.draw(wild_streams())
+    shuffled = data.draw(st.permutations(stream))
+    assert after(stores["sqlite"], shuffled, page=page) == after(stores["sqlite"], stream)
 
 
 @law

@@ -513,7 +513,7 @@ timeline(
     record("d1", "push_denied", "09:00:00", sign_in="S1", put={"debugContext.debugData.factor": None, "target": None}),
     record("d2", "push_denied", "09:01:00", sign_in="S2", put={"debugContext.debugData.factor": None, "target": None}),
     approved("in", "09:02:00"),
-    expect=[],
+    expect=[Expected("in", **two(confidence="high"))],
     debatable="the words read the factor from debugData or the target, but OV_RESPONSE_DENY can only be a push",
 )
 timeline(

@@ -44,7 +44,9 @@ def run(
         for number in (signal.SIGTERM, signal.SIGINT):  # until the daemon listens: nothing has begun yet
             signal.signal(number, lambda *_: os._exit(0))
     settings = load_settings()
-    settings.all_orgs()
+    orgs = settings.all_orgs()
+    if len(orgs) == 1:  # one of many is no reason to leave the others unpolled: it is an org that fails
+        orgs[0].secret()
     rules = _enabled(settings)
     start_log(settings)
     with open_store(settings) as store:

@@ -55,7 +55,7 @@ class Connection:
 
     async def open(self) -> None:
         """Read the credentials anew, since files are rotated, and be ready to send. Raises SettingsError."""
-        secret = self._org.key() if self._org.uses_oauth else self._org.token()
+        secret = self._org.secret()
         if secret != self._secret or self._executor is None:
             self._secret, self._executor = secret, None
             self._executor = await self._sign_in()

@@ -18,7 +18,8 @@ summary:
   - "{user} did not approve {attempts} Okta Verify {attempts:push|pushes} ({kinds}) between {first} and {last} UTC,
     then signed in at {trigger} UTC"
   - "signed in by {login.factors}"
-  - "pushes asked for from {sent.places|abandoned.places|login.browser_places}"
+  - "the login came from {login.browser_places}"
+  - "pushes asked for from {sent.places|abandoned.places}"
   - "answered from {rejected.places|login.phone_places}"
   - "new for this user: {login.new|sent.new|rejected.new}"
 */
@@ -65,9 +66,9 @@ pushed as (
        or activity = 'mfa_succeeded' and factor = 'OKTA_VERIFY_PUSH'
 ),
 requests as materialized (
-    select pushed.*, max(case when previous is null or time - previous > 30000 then time end) over (
-                         partition by user_uid, coalesce(tx, uid) order by time rows unbounded preceding) as request_time
+    select pushed.*, max(case when previous is null or time - previous > 30000 then time end) over so_far as request_time
     from pushed
+    window so_far as (partition by user_uid, coalesce(tx, uid) order by time rows unbounded preceding)
 ),
 sessions as (
     select r.uid, max(s.authn) as authn, max(s.session) as session
@@ -105,31 +106,34 @@ pushes as materialized (
 --    where its own is not known). A phone answers a push once: its next answer is to a push that is not accounted for
 --    yet, and so is a silence; both within one burst, that is, without a quarter of an hour in which nothing happens.
 moments as (
-    select user_uid, sign_in, time, 0 as is_answer, time as push, cast(null as text) as uid from pushes
-    union all
-    select user_uid, null, time, 0, time, null from story where activity = 'push_sent'
-    union all
     select user_uid, sign_in,
-           coalesce(challenge, case when silent = 1 or sign_in is null then time else request_time end), 1, null, uid
+           coalesce(challenge, case when silent = 1 or sign_in is null then time else request_time end) as moment,
+           1 as is_answer, cast(null as bigint) as push,
+           uid, time, activity, client, tx, request, request_time, silent, challenge
     from answers
+    union all
+    select user_uid, sign_in, time, 0, time, null, null, null, null, null, null, null, null, null from pushes
+    union all
+    select user_uid, null, time, 0, time, null, null, null, null, null, null, null, null, null from story
+    where activity = 'push_sent'
 ),
 gaps as (
-    select moments.*, lag(time) over (partition by user_uid, sign_in order by time, is_answer) as previous from moments
+    select moments.*, lag(moment) over (partition by user_uid, sign_in order by moment, is_answer) as previous
+    from moments
 ),
-latest as materialized (
-    select user_uid, sign_in, uid, time,
-           max(push) over so_far as push,
-           max(case when previous is null or time - previous > 900000 then time end) over so_far as burst
+bursts as materialized (
+    select gaps.*, max(push) over so_far as latest,
+           max(case when previous is null or moment - previous > 900000 then moment end) over so_far as burst
     from gaps
-    window so_far as (partition by user_uid, sign_in order by time, is_answer rows unbounded preceding)
+    window so_far as (partition by user_uid, sign_in order by moment, is_answer rows unbounded preceding)
 ),
 aimed as (
-    select a.*, latest.burst,
-           case when latest.push >= a.time - 7200000 or a.challenge is not null then latest.push end as push,
+    select uid, user_uid, sign_in, burst, time, activity, tx, request, request_time, silent, challenge,
+           case when latest >= time - 7200000 or challenge is not null then latest end as push,
            dense_rank() over (
-               partition by a.user_uid, a.sign_in, latest.push, a.client, a.silent order by a.request_time, a.request
-           ) as nth_of_client
-    from answers as a left join latest on latest.uid = a.uid
+               partition by user_uid, sign_in, latest, client, silent order by request_time, request) as nth_of_client
+    from bursts
+    where is_answer = 1
 ),
 ranked as materialized (
     select aimed.*,
@@ -148,7 +152,8 @@ left_open as (
     select user_uid, sign_in, burst, time,
            row_number() over (partition by user_uid, sign_in, burst order by time) as nth
     from (
-        select user_uid, sign_in, burst, time, 0 as is_answered from latest where uid is null and sign_in is not null
+        select user_uid, sign_in, burst, moment as time, 0 as is_answered from bursts
+        where is_answer = 0 and sign_in is not null
         union all
         select user_uid, sign_in, burst, push, 1 from ranked where aim = 'sure'
     ) as p
