@@ -63,7 +63,11 @@ def build(rule: Rule, rows: Sequence[Row], events: Mapping[str, Row]) -> Finding
     )
     seen = [events[uid] for uid, _ in evidence]
     ips = dict.fromkeys(event["src_ip"] for event in seen if event["src_ip"])
-    facts = _facts(rule, rows, evidence, events)
+    first_seen = head.get("first_seen")
+    if first_seen is None:
+        first_seen = seen[0]["time"]
+    user_name = _name(user_uid, events[trigger_uid], seen)
+    facts = _facts(rows, evidence, events, user_name, first_seen)
     return Finding(
         uid=finding_uid(org, rule.name, trigger_uid),
         org=org,
@@ -72,10 +76,10 @@ def build(rule: Rule, rows: Sequence[Row], events: Mapping[str, Row]) -> Finding
         severity=rule.level,
         confidence=head.get("confidence") or "medium",
         user_uid=user_uid,
-        user_name=_name(user_uid, events[trigger_uid], seen),
+        user_name=user_name,
         src_ips=tuple(ips),
         summary=_summary(rule.summary, facts),
-        first_seen=head.get("first_seen") or min(event["time"] for event in seen),
+        first_seen=first_seen,
         last_seen=head["trigger_time"],
         trigger_uid=trigger_uid,
         trigger_time=head["trigger_time"],
@@ -103,18 +107,19 @@ def _name(user_uid: str | None, trigger: Row, seen: Iterable[Row]) -> str | None
 
 
 def _facts(
-    rule: Rule,
     rows: Sequence[Row],
     evidence: Sequence[tuple[str, str]],
     events: Mapping[str, Row],
+    user_name: str | None,
+    first: int,
 ) -> dict[str, str]:
     """What a summary may speak of, as text; a fact that is not known is absent."""
     head = rows[0]
-    first = head.get("first_seen") or min(events[uid]["time"] for uid, _ in evidence)
-    last = head.get("last_attempt") or head["trigger_time"]
-    seen = [events[uid] for uid, _ in evidence]
+    last = head.get("last_attempt")
+    if last is None:
+        last = head["trigger_time"]
     facts = {
-        "user": _name(head["user_uid"], events[head["trigger_uid"]], seen) or head["user_uid"] or "a user",
+        "user": user_name or head["user_uid"] or "a user",
         "first": f"{moment(first):%Y-%m-%d %H:%M:%S}",
         "last": _clock(last, after=first),
         "trigger": _clock(head["trigger_time"], after=first),

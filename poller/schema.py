@@ -119,7 +119,7 @@ orgs = Table(
     Column("last_event_time", BigInteger),  # newest `time` stored, epoch ms
     Column("last_poll_time", Instant),  # the last page committed
     Column("caught_up_time", Instant),  # the last time there was nothing more to fetch
-    Column("pruned_before", BigInteger),  # events older than this (epoch ms) are deleted: rules look no further back
+    Column("pruned_before", BigInteger),  # events older than this (epoch ms) are gone: findings from there are settled
     Column("last_error", _text),
     Column("last_error_time", Instant),
 )
