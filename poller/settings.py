@@ -5,21 +5,31 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import tomllib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from poller.errors import SettingsError, UsageError
+from poller.secret_files import check_secret, read_secret
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _LONGEST = 1000 * 365 * 86400  # seconds; further back than year 1 there is no time to speak of
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\s*")
 _TOKEN = re.compile(r"[!-~]+")
 _SECRETS = ("okta_api_token", "okta_private_key")
+_ORG_SECRETS = ("api_token", "private_key")
+_URL_WITH_PASSWORD = re.compile(r"://[^/?#]*:[^/?#]*@|[?&]password=")
 
 
 def parse_duration(value: object) -> timedelta:
@@ -102,6 +112,35 @@ def _database_url(value: str) -> str:
     raise ValueError("give sqlite:///poller.db or postgresql://user@host/database")
 
 
+def _address(value: object) -> object:
+    """`127.0.0.1:9787` or `[::1]:9787` as (host, port); `off` as None."""
+    if isinstance(value, tuple):
+        return value
+    text = str(value).strip()
+    if text == "off":
+        return None
+    try:
+        parts = urlsplit(f"//{text}")
+        is_plain = parts.netloc == text and "@" not in text and _TOKEN.fullmatch(text)
+        if is_plain and parts.hostname and parts.port is not None:
+            return parts.hostname, parts.port
+    except ValueError:
+        pass
+    raise ValueError("give an address and a port such as 127.0.0.1:9787 or [::1]:9787, or off")
+
+
+def _web_address(value: SecretStr) -> SecretStr:
+    url = value.get_secret_value().strip()
+    try:
+        parts = urlsplit(url)
+        is_whole = parts.scheme in ("https", "http") and parts.hostname and parts.port != 0 and "@" not in parts.netloc
+    except ValueError:
+        is_whole = False
+    if not is_whole or not _TOKEN.fullmatch(url):
+        raise ValueError("give an http or https address, whole and without user or password")
+    return SecretStr(url)
+
+
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), AfterValidator(_positive)]
 Origin = Annotated[str, AfterValidator(_origin)]
 
@@ -161,11 +200,7 @@ def _secret(value: SecretStr | None, path: Path | None, what: str, org: str) -> 
     if path is None:
         text = value.get_secret_value().strip() if value is not None else None
     else:
-        try:
-            text = path.read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not text"
-            raise SettingsError(f"org {org}: can't read the {what} from {path}: {reason}.") from None
+        text = read_secret(path, f"the {what} of org {org}").strip()
     if text == "":
         raise SettingsError(f"org {org}: the {what} is empty{f' in {path}' if path else ''}.")
     return text
@@ -203,6 +238,9 @@ class Settings(BaseSettings):
     initial_lookback: Duration = timedelta(hours=24)
     rate_limit_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     retention: Duration = timedelta(days=90)
+    verify_after: Duration = timedelta(hours=48)
+    health_address: Annotated[tuple[str, int] | None, NoDecode, BeforeValidator(_address)] = ("127.0.0.1", 9787)
+    heartbeat_url: Annotated[SecretStr, AfterValidator(_web_address)] | None = None
     log_format: Literal["json", "console"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     orgs: tuple[OrgSettings, ...] = ()
@@ -259,6 +297,28 @@ def _config_file() -> Path | None:
         return Path(named)
     default = Path("poller.toml")
     return default if default.is_file() else None
+
+
+def exposed_file() -> str | None:
+    """What is wrong with the TOML file, where a secret stands in it that others can read. It is not refused, as the
+    file of one secret is: those who only read findings need its other settings too."""
+    path = _config_file()
+    if path is not None and _holds_secret(tomllib.loads(path.read_text("utf-8"))):
+        try:
+            check_secret(path, "the secrets")
+        except SettingsError as error:
+            return str(error)
+    return None
+
+
+def _holds_secret(settings: dict[str, Any]) -> bool:
+    """Whether a token, a private key or a database password stands in the TOML file itself."""
+    tables = settings.get("orgs")
+    orgs = [org for org in tables if isinstance(org, dict)] if isinstance(tables, list) else []
+    if any(settings.get(name) for name in _SECRETS) or any(org.get(name) for org in orgs for name in _ORG_SECRETS):
+        return True
+    url = str(settings.get("database_url", ""))
+    return bool(_URL_WITH_PASSWORD.search(url))
 
 
 def load(**overrides: Any) -> Settings:

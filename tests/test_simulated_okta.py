@@ -200,6 +200,14 @@ def test_a_page_holds_a_hundred_events_unless_asked_and_a_thousand_at_most(okta)
     assert ask(okta, f"{since(NOW - DAY)}&limit=0").json == []
 
 
+def test_a_page_can_be_held_smaller_than_it_is_asked_for(clock):
+    with SimulatedOkta(events(5), clock=clock, page_limit=2) as okta:
+        pages = [ask(okta, f"{since(NOW - DAY)}&limit=1000")]
+        while pages[-1].json:
+            pages.append(ask(okta, pages[-1].links["next"]))
+        assert [uids(page) for page in pages] == [[0, 1], [2, 3], [4], []]
+
+
 @pytest.mark.parametrize(
     "query",
     [
@@ -229,7 +237,7 @@ def test_since_more_than_180_days_back_is_refused_and_events_of_more_than_90_are
 
 
 def test_other_paths_and_methods_are_refused(okta):
-    assert refused(ask(okta, "/api/v1/users")) == (404, "E0000007")
+    assert refused(ask(okta, "/api/v1/groups")) == (404, "E0000007")
     assert refused(ask(okta, "limit=1", method="POST", body="")) == (405, "E0000022")
 
 
@@ -245,6 +253,14 @@ def test_only_the_exact_token_after_ssws_and_a_space_is_let_in(okta):
 
 def test_a_token_of_an_admin_who_may_not_read_the_log_is_forbidden(okta):
     assert refused(ask(okta, "limit=1", token=okta.token_without_permission)) == (403, "E0000006")
+
+
+def test_what_else_a_token_opens_depends_on_the_admin_behind_it(clock):
+    with SimulatedOkta(clock=clock, admin_may_read=frozenset({"users"})) as okta:
+        assert ask(okta, "/api/v1/users?limit=1").json == []
+        assert refused(ask(okta, "/api/v1/apps?limit=1")) == (403, "E0000006")
+        assert refused(ask(okta, "/api/v1/iam/assignees/users?limit=1")) == (403, "E0000006")
+        assert refused(ask(okta, "/api/v1/users?limit=1", token="none")) == (401, "E0000011")
 
 
 def test_an_error_has_oktas_form(okta):
@@ -486,6 +502,14 @@ def test_access_tokens_run_out_and_can_be_revoked(service, clock):
     third = f"Bearer {get_token(service).json['access_token']}"
     service.oauth.revoke()
     assert refused(ask(service, "limit=1", Authorization=third)) == (401, "E0000011")
+
+
+def test_an_app_may_be_given_all_its_scopes_whatever_it_asked_for(clock):
+    scopes = frozenset({LOGS_SCOPE, "okta.users.manage"})
+    with SimulatedOkta(clock=clock, oauth=app_of(scopes=scopes)) as okta:
+        assert get_token(okta).json["scope"] == LOGS_SCOPE
+    with SimulatedOkta(clock=clock, oauth=app_of(scopes=scopes, grants_all=True)) as okta:
+        assert get_token(okta).json["scope"] == f"{LOGS_SCOPE} okta.users.manage"
 
 
 def test_a_token_without_the_scope_for_logs_is_forbidden(clock):

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import gzip
-import inspect
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count, pairwise
 
 import pytest
+from structlog.testing import capture_logs
 
+from poller import metrics
 from poller.demo.okta import Answer, Request, SimulatedOkta, okta_error, too_many_requests
 from poller.demo.okta_oauth import OAuthApp, key_pair
-from poller.errors import MalformedPage, OktaError, OktaRefused, SettingsError, Stopped, UnsafeLink
+from poller.errors import LostCursor, MalformedPage, OktaError, OktaRefused, SettingsError, Stopped, UnsafeLink
 from poller.settings import OrgSettings
-from poller.system_log import ATTEMPTS, EMPTY_PAGES, SystemLog
-from poller.system_log.connection import MAX_BODY
+from poller.system_log import (
+    ATTEMPTS,
+    BACKOFF,
+    JITTER,
+    LIMITED_ATTEMPTS,
+    LONGEST_BACKOFF,
+    PATIENCE,
+    Page,
+    SystemLog,
+)
+from poller.system_log.answer import MAX_WAIT
+from poller.system_log.chain import EMPTY_PAGES
+from poller.system_log.connection import ANSWER_SECONDS, MAX_BODY, SIGNED_SECONDS
 from poller.system_log.links import check_link, find_link
 
 NOW = datetime.now(UTC)
@@ -38,10 +50,10 @@ def okta() -> Iterator[SimulatedOkta]:
 
 
 def system_log(
-    okta: SimulatedOkta, *, token: str | None = None, stop: threading.Event | None = None, backoff: float = 0.5
+    okta: SimulatedOkta, *, token: str | None = None, stop: threading.Event | None = None, **more: float
 ) -> SystemLog:
     org = OrgSettings(name="acme", org_url=okta.url, api_token=token or okta.token)
-    return SystemLog(org, 0.5, stop or threading.Event(), backoff=backoff)
+    return SystemLog(org, 0.5, stop or threading.Event(), **more)
 
 
 def uids(log: SystemLog, link: str | None = None) -> list[str]:
@@ -204,15 +216,68 @@ def test_a_redirect_is_never_followed(okta, status):
         assert evil.requests == []
 
 
-def test_a_run_ends_where_okta_leads_in_a_circle(okta):
-    def same_again(request: Request) -> Answer:
-        full = json.dumps([event(number) for number in range(1000)]).encode()
-        return Answer(200, (("Link", f'<{request.url}>; rel="next"'),), full)
+def circle(okta: SimulatedOkta, length: int, size: int = 1000) -> Callable[[Request], Answer]:
+    """An Okta whose links to the next page lead around, over so many full pages."""
 
-    okta.intercept = same_again
+    def answer(request: Request) -> Answer:
+        number = int(request.query.get("after", 0))
+        following = f"{okta.url}/api/v1/logs?after={(number + 1) % length}"
+        records = [event(number * size + n) for n in range(size)]
+        return Answer(200, (("Link", f'<{following}>; rel="next"'),), json.dumps(records).encode())
+
+    return answer
+
+
+@pytest.mark.parametrize("bounded", [False, True], ids=["polling", "bounded"])
+@pytest.mark.parametrize("size", [1, 1000], ids=["short", "full"])
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_a_circle_of_links_is_asked_once_more_and_then_said_behind_its_last_page(okta, length, size, bounded):
+    okta.intercept = circle(okta, length, size)
+    pages, error = broken_run(okta, f"{okta.url}/api/v1/logs?after=0", bounded)
+    assert "leads in a circle" in str(error)
+    assert len(okta.requests) == length + 1
+    assert [len(page.records) for page in pages] == [size] * length
+    assert [page.next_link is None for page in pages] == [False] * (length - 1) + [True]
+    assert not any(page.is_last for page in pages)
+
+
+def broken_run(okta: SimulatedOkta, link: str, bounded: bool = False) -> tuple[list[Page], LostCursor]:
+    """The pages of a run, and what it ends in."""
+    pages = []
+    try:
+        for page in system_log(okta, backoff=0.01).pages(link, bounded=bounded):
+            pages.append(page)
+    except LostCursor as error:
+        return pages, error
+    raise AssertionError("the run did not break")
+
+
+def test_a_link_that_leads_back_once_costs_one_more_request(okta):
+    okta.append([event(number) for number in range(3, 2500)])
+    okta.answer_next(lambda request: replace(okta.answer(request), headers=(("Link", f'<{request.url}>; rel="next"'),)))
+    assert len(uids(system_log(okta, backoff=0.01))) == 2500
+    assert len(okta.requests) == 5
+    assert okta.requests[1].target == okta.requests[0].target
+
+
+def test_empty_pages_that_lead_back_to_events_are_a_circle(okta):
+    full, empty = (f"{okta.url}/api/v1/logs?after={name}" for name in ("full", "empty"))
+
+    def answer(request: Request) -> Answer:
+        is_full = "full" in request.target
+        body = json.dumps([event(0)]).encode() if is_full else b"[]"
+        return Answer(200, (("Link", f'<{empty if is_full else full}>; rel="next"'),), body)
+
+    okta.intercept = answer
+    pages, error = broken_run(okta, full)
+    assert [len(page.records) for page in pages] == [1, 0]
+    assert "leads in a circle" in str(error)
+
+
+def test_empty_pages_that_lead_around_are_the_end(okta):
+    okta.intercept = circle(okta, 3, size=0)
     log = system_log(okta)
-    pages = list(log.pages(log.polling_link(SINCE)))
-    assert [(len(page.records), page.is_last) for page in pages] == [(1000, True)]
+    assert [page.is_last for page in log.pages(f"{okta.url}/api/v1/logs?after=0")] == [False, False, True]
 
 
 def test_empty_pages_are_followed_until_next_is_the_page_itself(okta):
@@ -244,11 +309,40 @@ def test_a_page_says_when_it_was_given_by_oktas_clock(okta, skew):
     assert int(before * 1000) <= page.time - skew * 1000 <= time.time() * 1000 + 1000
 
 
-def test_an_answer_without_a_next_link_ends_the_run(okta):
-    okta.answer_next(lambda request: replace(okta.answer(request), headers=()))
-    log = system_log(okta)
+def without_next(request: Request, okta: SimulatedOkta) -> Answer:
+    regular = okta.answer(request)
+    return replace(regular, headers=regular.without("Link", "next"))
+
+
+def test_a_next_link_that_is_missing_once_costs_one_more_request(okta):
+    okta.answer_next(lambda request: without_next(request, okta))
+    assert uids(system_log(okta, backoff=0.01)) == EVENTS
+    assert len(okta.requests) == 3
+
+
+def test_a_short_page_that_never_has_a_next_link_ends_the_run(okta):
+    okta.intercept = lambda request: without_next(request, okta)
+    log = system_log(okta, backoff=0.01)
     pages = list(log.pages(log.polling_link(SINCE)))
     assert [(len(page.records), page.next_link, page.is_last) for page in pages] == [(3, None, True)]
+
+
+def test_a_full_page_that_never_has_a_next_link_is_where_a_polling_run_breaks(okta):
+    okta.append([event(number) for number in range(3, 1000)])
+    okta.intercept = lambda request: without_next(request, okta)
+    log = system_log(okta, backoff=0.01)
+    (page,), error = broken_run(okta, log.polling_link(SINCE))
+    assert (len(page.records), page.next_link, page.is_last) == (1000, None, False)
+    assert "without a link" in str(error)
+    bounded = list(log.pages(log.bounded_link(SINCE, NOW), bounded=True))
+    assert [(len(page.records), page.next_link, page.is_last) for page in bounded] == [(1000, None, True)]
+
+
+def test_an_empty_page_that_calls_a_foreign_address_its_own_is_no_end(okta):
+    foreign = tuple(("Link", f'<https://evil.example/api/v1/logs?after=1>; rel="{name}"') for name in ("self", "next"))
+    okta.intercept = lambda _: Answer(200, foreign, b"[]")
+    with pytest.raises(UnsafeLink):
+        uids(system_log(okta))
 
 
 def test_a_compressed_body_is_read(okta):
@@ -292,6 +386,7 @@ def test_nothing_around_overrides_what_the_settings_say(okta, tmp_path, monkeypa
 
 def test_a_rotated_token_file_is_taken_up_at_the_next_poll(okta, tmp_path):
     path = tmp_path / "token"
+    path.touch(0o600)
     path.write_text(okta.token + "\n")
     log = SystemLog(OrgSettings(name="acme", org_url=okta.url, api_token_file=path), 0.5, threading.Event())
     assert uids(log) == EVENTS
@@ -481,7 +576,7 @@ def test_a_limit_of_one_request_still_makes_progress():
 )
 def test_a_passing_failure_costs_nothing_but_a_second_request(okta, answer):
     okta.answer_next(answer)
-    assert uids(system_log(okta)) == EVENTS
+    assert uids(system_log(okta, backoff=0.01)) == EVENTS
     assert len(okta.requests) == 3
 
 
@@ -501,14 +596,98 @@ def test_the_wait_before_a_further_request_grows_from_half_a_second_to_sixteen_t
     times = [request.time for request in okta.requests]
     waits = [after - before for before, after in pairwise(times)]
     assert all(wait >= 0.02 * 2**number for number, wait in enumerate(waits))
-    assert inspect.signature(SystemLog).parameters["backoff"].default == 0.5
+    assert (BACKOFF, LONGEST_BACKOFF) == (0.5, 16)
+
+
+def test_no_request_takes_five_minutes_of_its_own():
+    longest_wait = (LONGEST_BACKOFF + JITTER) * BACKOFF
+    assert PATIENCE + longest_wait + max(ANSWER_SECONDS, SIGNED_SECONDS) < 300
+    assert MAX_WAIT <= 300
+
+
+def test_a_request_that_is_limited_without_end_is_given_up(okta):
+    okta.intercept = lambda _: too_many_requests(0)
+    with pytest.raises(OktaError, match="still limits requests") as raised:
+        uids(system_log(okta, backoff=0.001))
+    assert raised.value.kind == "rate_limit"
+    assert len(okta.requests) == LIMITED_ATTEMPTS
+
+
+def test_a_body_that_drips_for_ever_is_given_up_each_time_it_is_asked_for(okta):
+    okta.intercept = lambda _: Answer(body=b"[" + b" " * 3000, pieces=3000, pause=0.05)
+    with pytest.raises(OktaError, match="took too long") as raised:
+        uids(system_log(okta, backoff=0.01, answer_seconds=0.3))
+    assert raised.value.kind == "timeout"
+    assert len(okta.requests) == ATTEMPTS
 
 
 def test_a_small_body_that_unpacks_to_a_huge_one_is_given_up(okta):
     bomb = gzip.compress(b"[" + b" " * MAX_BODY, compresslevel=1)
     okta.answer_next(Answer(200, (("Content-Encoding", "gzip"),), bomb))
-    with pytest.raises(OktaError, match="larger than any page"):
+    with pytest.raises(OktaError, match="larger than any page") as raised:
         uids(system_log(okta))
+    assert raised.value.kind == "too_large"
+    assert len(okta.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (too_many_requests(0), "rate_limit"),
+        (too_many_requests(0, limit=0), "concurrency_limit"),
+        (Answer(500), "server_error"),
+        (Answer(408), "timeout"),
+        (Answer(delay=5), "timeout"),
+        (Answer(200, body=b"[]", cut=1), "connection"),
+        (Answer(200, body=b"{}"), "malformed_page"),
+        (Answer(204), "malformed_page"),
+        (Answer(302, (("Location", "https://elsewhere.example"),)), "redirect"),
+        (Answer(200, (("Link", '<http://x.example>; rel="next"'),), b"[]"), "unsafe_link"),
+        (Answer(200, body=json.dumps([event(0)] * 1000).encode()), "lost_cursor"),
+        (okta_error(400, "E0000001", "no"), "refused"),
+        (okta_error(401, "E0000011", "no"), "credentials"),
+        (okta_error(403, "E0000006", "no"), "credentials"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else str(value.status),
+)
+def test_each_failure_is_one_count_of_its_kind_and_one_line_or_the_error_that_is_raised(okta, answer, kind):
+    def failures() -> float:
+        return metrics.REGISTRY.get_sample_value("poller_request_failures_total", {"org": "acme", "kind": kind}) or 0
+
+    before = failures()
+    okta.answer_next(answer)
+    raised: list[OktaError] = []
+    with capture_logs() as lines:
+        try:
+            uids(system_log(okta, backoff=0.01, answer_seconds=1))
+        except OktaError as error:
+            raised.append(error)
+    failed = [line for line in lines if line["event"] == "request.failed"]
+    assert failures() == before + 1
+    assert len(failed) + len(raised) == 1
+    for line in failed:
+        assert (line["org"], line["kind"], line["log_level"]) == ("acme", kind, "warning")
+        assert okta.url in line["reason"]
+        assert line["wait_seconds"] >= 0
+    for error in raised:
+        assert error.kind == kind
+        assert okta.url in str(error)
+
+
+def test_the_limit_that_okta_advertises_is_measured(okta):
+    uids(system_log(okta))
+    limit, remaining = (
+        metrics.REGISTRY.get_sample_value(f"poller_rate_limit{name}", {"org": "acme"}) for name in ("", "_remaining")
+    )
+    assert (limit, remaining) == (120, 118)
+
+
+@pytest.mark.parametrize("encoding", ["br", "deflate", "zstd", "gzip, gzip", "\x1b[31m"])
+def test_a_body_packed_as_nobody_asked_for_is_no_page(okta, encoding):
+    okta.intercept = lambda _: Answer(200, (("Content-Encoding", encoding),), gzip.compress(b"[]"))
+    with pytest.raises(MalformedPage, match="only gzip was asked for") as raised:
+        uids(system_log(okta, backoff=0.001))
+    assert str(raised.value).isprintable()
 
 
 @pytest.mark.parametrize(
@@ -541,7 +720,38 @@ def test_stopping_ends_whatever_it_waits_for(okta, answer):
     assert len(okta.requests) == 1
 
 
-def test_check_asks_once_and_tells_what_doctor_wants_to_know(okta):
+@pytest.mark.parametrize("also", [(), ("users",), ("users", "apps", "admin roles")])
+def test_check_tells_what_an_api_token_can_read_besides(also):
+    with SimulatedOkta(admin_may_read=frozenset(also)) as okta:
+        assert system_log(okta).check().can_also == also
+        assert {request.method for request in okta.requests} == {"GET"}
+
+
+@pytest.mark.parametrize(("status", "can_also"), [(401, ()), (403, ()), (404, ()), (405, ()), (429, None), (500, None)])
+def test_an_okta_that_tells_nothing_about_a_token_is_no_fault(okta, status, can_also):
+    okta.intercept = lambda request: None if request.path == "/api/v1/logs" else Answer(status)
+    assert system_log(okta).check().can_also == can_also
+
+
+def test_what_a_token_can_read_besides_is_not_known_where_okta_leads_elsewhere(okta):
+    with SimulatedOkta() as evil:
+        elsewhere = Answer(302, (("Location", f"{evil.url}/api/v1/users"),))
+        okta.intercept = lambda request: None if request.path == "/api/v1/logs" else elsewhere
+        assert system_log(okta).check().can_also is None
+        assert evil.requests == []
+
+
+def test_check_tells_which_scopes_an_access_token_was_given_beyond_what_was_asked_for(app):
+    with SimulatedOkta(oauth=app) as okta:
+        log = oauth_log(okta)
+        assert (log.check().can_also, log.check().can_also) == ((), ())
+        app.scopes, app.grants_all = frozenset({"okta.logs.read", "okta.users.manage", "okta.apps.read"}), True
+        assert log.check().can_also == ()  # this one's token is the former
+        assert oauth_log(okta).check().can_also == ("okta.apps.read", "okta.users.manage")
+        assert all(request.path in ("/api/v1/logs", "/oauth2/v1/token") for request in okta.requests)
+
+
+def test_check_asks_for_the_log_once_and_tells_what_doctor_wants_to_know(okta):
     okta.clock = lambda: time.time() - 600
     check = system_log(okta).check()
     assert check.credentials == "API token"
@@ -551,4 +761,4 @@ def test_check_asks_once_and_tells_what_doctor_wants_to_know(okta):
     okta.answer_next(Answer(503))
     with pytest.raises(OktaError, match="503"):
         system_log(okta).check()
-    assert len(okta.requests) == 2
+    assert [request.path for request in okta.requests].count("/api/v1/logs") == 2

@@ -18,10 +18,11 @@ from poller.errors import PollerError
 from poller.text import printable, without_secrets
 
 if TYPE_CHECKING:
+    from poller.rules import Rule
     from poller.settings import OrgSettings, Settings
 
-OLDEST_SQLITE = (3, 35, 0)  # the first with materialized common table expressions, which rules use
 MOST_SKEW = timedelta(seconds=60)  # signed tokens are refused by clocks that are further apart
+MOST_SCOPES = 5  # that are named
 
 Line = tuple[str, str, str]  # "ok", "note" or "wrong" · what was checked · what was found
 
@@ -29,11 +30,12 @@ Line = tuple[str, str, str]  # "ok", "note" or "wrong" · what was checked · wh
 def doctor() -> None:
     """Check settings, database, Okta credentials and scopes, clock and rate limit; one line each.
 
-    Sends one request to each org. Exits with 1 if anything is wrong; no line shows a token.
+    Sends a few requests to each org, which change nothing. Exits with 1 if anything is wrong; no line shows a token.
     """
     is_well = True
     for verdict, subject, found in _checks():
-        output.write(printable(f"{verdict:<6} {subject:<12} {' '.join(found.split())}") + "\n")
+        line = f"{verdict:<6} {subject:<12} {' '.join(without_secrets(found).split())}"
+        output.write(printable(line) + "\n")
         output.flush()
         is_well = is_well and verdict != "wrong"
     if not is_well:
@@ -42,14 +44,19 @@ def doctor() -> None:
 
 def _checks() -> Iterator[Line]:
     yield from _variables()
+    from poller.settings import exposed_file
+
     try:
         settings = load_settings()
     except PollerError as error:
         yield "wrong", "settings", str(error)
         return
     yield "ok", "settings", f"from the environment and {_config_file()}"
-    yield _rules(settings)
-    yield from _database(settings)
+    if exposed := exposed_file():
+        yield "note", "settings", exposed
+    rules, line = _rules(settings)
+    yield line
+    yield from _database(settings, rules)
     try:
         orgs = settings.all_orgs()
     except PollerError as error:
@@ -78,30 +85,29 @@ def _config_file() -> str:
     return named or ("poller.toml" if Path("poller.toml").is_file() else "no file (no poller.toml in this folder)")
 
 
-def _rules(settings: Settings) -> Line:
+def _rules(settings: Settings) -> tuple[list[Rule], Line]:
     from poller.rules import load_rules
 
     try:
         rules = load_rules(settings.rules)
     except PollerError as error:
-        return "wrong", "rules", str(error)
-    enabled = [rule.name for rule in rules if rule.enabled]
-    if not enabled:
-        return "wrong", "rules", "every rule is switched off. Remove `enabled = false` from one in poller.toml."
-    return "ok", "rules", f"{', '.join(enabled)} of {len(rules)}"
+        return [], ("wrong", "rules", str(error))
+    enabled = [rule for rule in rules if rule.enabled]
+    if not any(rule.is_about_events() for rule in enabled):
+        off = "every rule about events is switched off. Remove `enabled = false` from one in poller.toml."
+        return enabled, ("wrong", "rules", off)
+    return enabled, ("ok", "rules", f"{', '.join(rule.name for rule in enabled)} of {len(rules)}")
 
 
-def _database(settings: Settings) -> Iterator[Line]:
-    import sqlite3
-
+def _database(settings: Settings, rules: list[Rule]) -> Iterator[Line]:
     import sqlalchemy as sa
 
-    from poller import migrate
+    from poller import migrate, sqlite
 
     where = without_secrets(settings.database_url)
-    if settings.database_url.startswith("sqlite") and sqlite3.sqlite_version_info < OLDEST_SQLITE:
-        needed = ".".join(str(number) for number in OLDEST_SQLITE)
-        yield "wrong", "database", f"SQLite {sqlite3.sqlite_version} is older than {needed}. Use a newer Python build."
+    if settings.database_url.startswith("sqlite") and sqlite.driver.sqlite_version_info < sqlite.OLDEST:
+        needed = ".".join(str(number) for number in sqlite.OLDEST)
+        yield "wrong", "database", f"SQLite {sqlite.VERSION} is older than {needed}. Use a newer Python build."
         return
     try:
         with open_store(settings) as store:
@@ -111,18 +117,41 @@ def _database(settings: Settings) -> Iterator[Line]:
                     version = f"Postgres {connection.execute(sa.text('show server_version')).scalar()}"
                     journal = "wal"
                 else:
-                    version = f"SQLite {sqlite3.sqlite_version}"
+                    version = f"SQLite {sqlite.VERSION}"
                     journal = str(connection.execute(sa.text("pragma journal_mode")).scalar())
     except PollerError as error:
         yield "wrong", "database", str(error)
         return
     yield "ok", "database", f"{where}, {version}, schema {schema}"
+    yield from _refused(settings, rules)
+    if not store.is_postgres and sqlite.has_wal_reset_bug():
+        yield (
+            "note",
+            "database",
+            f"SQLite {sqlite.VERSION} can corrupt a database, though very seldom, when two processes write at once"
+            " (mended in 3.51.3). Install pysqlite3 0.6.1 where it has a wheel, a Python with a newer SQLite, or use"
+            " Postgres.",
+        )
     if journal != "wal":
         yield (
             "wrong",
             "database",
             f"its journal is {journal}, not wal: readers and the poller block each other. Put it on a local disk.",
         )
+
+
+def _refused(settings: Settings, rules: list[Rule]) -> Iterator[Line]:
+    """Rules that this database, of this version, would not run."""
+    import sqlalchemy as sa
+
+    for rule in rules:
+        with open_store(settings) as store:
+            try:
+                with store.reading() as connection:
+                    binds = dict.fromkeys(("since", "until", "now", "started"), 0)
+                    connection.execute(sa.text(f"explain {rule.statement}"), {"org": "", **binds, **rule.parameters})
+            except PollerError as error:
+                yield "wrong", "rules", f"{rule.name} can't be run by this database: {error}"
 
 
 def _org(org: OrgSettings, settings: Settings) -> Iterator[Line]:
@@ -134,6 +163,7 @@ def _org(org: OrgSettings, settings: Settings) -> Iterator[Line]:
         yield "wrong", org.name, str(error)
         return
     yield "ok", org.name, f"{check.credentials} may read the System Log of {org.org_url}"
+    yield from _rights(org, check.can_also)
     if check.clock_skew is None:
         yield "note", org.name, "its answer has no usable Date, so this machine's clock could not be compared."
     elif abs(check.clock_skew) > MOST_SKEW:
@@ -143,6 +173,25 @@ def _org(org: OrgSettings, settings: Settings) -> Iterator[Line]:
     else:
         yield "ok", org.name, f"clock {abs(check.clock_skew).total_seconds():.0f} s from Okta's"
     yield from _rate_limit(org.name, check.rate_limit, check.rate_remaining, settings.rate_limit_share)
+
+
+def _rights(org: OrgSettings, can_also: tuple[str, ...] | None) -> Iterator[Line]:
+    """Whether the credentials can do more than they are needed for."""
+    if can_also is None:
+        yield "note", org.name, "what else this API token can do could not be found out."
+    elif can_also and org.uses_oauth:
+        more = ", ".join(scope[:60] for scope in can_also[:MOST_SCOPES])
+        more += f" and {len(can_also) - MOST_SCOPES} more" if len(can_also) > MOST_SCOPES else ""
+        todo = "okta.logs.read is enough: revoke the others under Okta API Scopes of the app."
+        yield "note", org.name, f"its access token was granted {more} too. {todo}"
+    elif can_also:
+        more = " and ".join(filter(None, (", ".join(can_also[:-1]), can_also[-1])))
+        todo = "use an OAuth app with the scope okta.logs.read alone (docs/settings.md)"
+        yield "note", org.name, f"this API token can also read {more}: {todo}"
+    elif org.uses_oauth:
+        yield "ok", org.name, "its scope okta.logs.read is just enough"
+    else:
+        yield "ok", org.name, "this API token was not let at users, apps or admin roles"
 
 
 def _rate_limit(name: str, limit: int | None, remaining: int | None, share: float) -> Iterator[Line]:

@@ -5,9 +5,9 @@
         okta.append(more_events)
 
 It is faithful in what a poller can notice: polling and bounded requests, `Link` headers, rate and concurrency limits,
-token checks (SSWS, and OAuth as in `okta_oauth`), Okta's errors. Tests make it misbehave in one of two ways:
-`okta.answer_next(...)` scripts the next answers, `okta.intercept = function` looks at every request. Both give an
-`Answer`, made from nothing or from the regular one:
+token checks (SSWS, and OAuth as in `okta_oauth`), what the admin behind a token may read besides, Okta's errors. Tests
+make it misbehave in one of two ways: `okta.answer_next(...)` scripts the next answers, `okta.intercept = function`
+looks at every request. Both give an `Answer`, made from nothing or from the regular one:
 
     okta.answer_next(too_many_requests(reset=okta.clock() + 2))
     okta.answer_next(lambda request: replace(okta.answer(request), cut=100))
@@ -19,6 +19,7 @@ import contextlib
 import json
 import secrets
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -31,19 +32,21 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from poller.demo.okta_log import BadQuery, EventLog, iso
+from poller.demo.okta_log import MAX_LIMIT, BadQuery, EventLog, iso
 
 if TYPE_CHECKING:
     from poller.demo.okta_oauth import OAuthApp
 
 LOGS_PATH = "/api/v1/logs"
 TOKEN_PATH = "/oauth2/v1/token"  # noqa: S105
+ADMIN_PATHS = {"users": "/api/v1/users", "apps": "/api/v1/apps", "admin roles": "/api/v1/iam/assignees/users"}
 
 
 @dataclass(frozen=True)
 class Request:
     """One request as it came in. `target` is path and query as on the wire; header names are in lower case."""
 
+    scheme: str
     method: str
     target: str
     headers: Mapping[str, str]
@@ -62,7 +65,7 @@ class Request:
     @property
     def url(self) -> str:
         """The absolute address that the client asked."""
-        return f"http://{self.headers.get('host', '')}{self.target}"
+        return f"{self.scheme}://{self.headers.get('host', '')}{self.target}"
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,9 @@ class SimulatedOkta:
         rate_limit, rate_window: requests to /api/v1/logs in so many seconds.
         concurrency: requests served at once.
         clock: the org's clock, epoch seconds. It need not agree with anyone else's.
+        admin_may_read: what else the admin behind the SSWS token may read: keys of ADMIN_PATHS.
+        page_limit: the most events in a page, whatever is asked for.
+        tls: speak https, with the certificate of this context.
     """
 
     def __init__(
@@ -135,6 +141,9 @@ class SimulatedOkta:
         rate_window: float = 60,
         concurrency: int = 75,
         clock: Callable[[], float] = time.time,
+        admin_may_read: frozenset[str] = frozenset(),
+        page_limit: int = MAX_LIMIT,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.log = EventLog(clock)
         self.log.append(events)
@@ -143,6 +152,7 @@ class SimulatedOkta:
         self.oauth = oauth
         self.concurrency = concurrency
         self.clock = clock
+        self.admin_may_read, self.page_limit, self.tls = admin_may_read, page_limit, tls
         self.intercept: Callable[[Request], Answer | None] | None = None
         self.requests: list[Request] = []
         self._scripts: deque[Script] = deque()
@@ -162,7 +172,11 @@ class SimulatedOkta:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return f"{self._scheme}://127.0.0.1:{self._port}"
+
+    @property
+    def _scheme(self) -> str:
+        return "https" if self.tls else "http"
 
     @property
     def max_in_flight(self) -> int:
@@ -192,6 +206,9 @@ class SimulatedOkta:
     def answer(self, request: Request) -> Answer:
         """The regular answer, without scripts and interception."""
         limit = self._limits.get(request.path)
+        for what, path in ADMIN_PATHS.items():
+            if request.path == path:
+                return self._refusal(request) or self._beside(what)
         if limit is None:
             return okta_error(404, "E0000007", f"Not found: Resource not found: {request.path}")
         if request.in_flight > self.concurrency:
@@ -202,9 +219,14 @@ class SimulatedOkta:
         answer = self._token(request) if request.path == TOKEN_PATH else self._logs(request)
         return _with_headers(answer, _rate_headers(limit.limit, remaining, reset))
 
+    def _beside(self, what: str) -> Answer:
+        if what in self.admin_may_read:
+            return Answer(200, (("Content-Type", "application/json"),), b"[]")
+        return okta_error(403, "E0000006", "You do not have permission to perform the requested action")
+
     def _serve(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
         with self._lock:
-            request = Request(method, target, headers, body, time.time(), self._in_flight)
+            request = Request(self._scheme, method, target, headers, body, time.time(), self._in_flight)
             self.requests.append(request)
             script = self._scripts.popleft() if self._scripts and request.path == LOGS_PATH else None
         scripted = self.intercept(request) if self.intercept else None
@@ -230,7 +252,7 @@ class SimulatedOkta:
         if "since" in query and "after" in query and frozenset(query.items()) not in self._issued_links:
             return okta_error(400, "E0000001", "Api validation failed: 'since' and 'after' exclude each other")
         try:
-            page = self.log.query(query)
+            page = self.log.query(query, self.page_limit)
         except BadQuery as error:
             return okta_error(400, error.code, error.summary)
         links = [("Link", f'<{request.url}>; rel="self"')]
@@ -307,6 +329,9 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, okta: SimulatedOkta, port: int) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
+        if okta.tls is not None:
+            # Not at once: a client that takes its time would hold up all others.
+            self.socket = okta.tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self.okta = okta
         self.stopping = threading.Event()
         self.to_reset: set[socket.socket] = set()
@@ -345,7 +370,7 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def handle(self) -> None:
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
             super().handle()
 
     def _serve(self) -> None:

@@ -84,15 +84,15 @@ class EventLog:
                 self._events.append(raw)
                 self._persisted.append(committed)
 
-    def query(self, parameters: Mapping[str, str]) -> Page:
-        """The page that a request with these query parameters gets. Raises BadQuery."""
+    def query(self, parameters: Mapping[str, str], most: int = MAX_LIMIT) -> Page:
+        """The page that a request with these query parameters gets, with so many events at most. Raises BadQuery."""
         now = self._now()
         unknown = parameters.keys() - {"since", "until", "after", "limit", "sortOrder"}
         if unknown:
             raise BadQuery(
                 "E0000001", f"Api validation failed: this simulated Okta has no {', '.join(sorted(unknown))}"
             )
-        limit = _limit(parameters.get("limit"))
+        limit = min(_limit(parameters.get("limit")), most)
         descending = _descending(parameters.get("sortOrder", "ASCENDING"))
         after = _cursor(parameters["after"]) if "after" in parameters else None
         until = _instant("until", parameters["until"]) if "until" in parameters else None

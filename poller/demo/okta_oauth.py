@@ -62,6 +62,7 @@ class OAuthApp:
         require_dpop: refuse a token request without a proof.
         nonce_on_api: demand a nonce in the proofs of API requests too.
         lifetime: seconds that an access token is valid for.
+        grants_all: give every token all that the app was granted, whatever scope was asked for.
     """
 
     def __init__(
@@ -74,9 +75,11 @@ class OAuthApp:
         require_dpop: bool = False,
         nonce_on_api: bool = False,
         lifetime: int = 3600,
+        grants_all: bool = False,
     ) -> None:
         self.client_id, self.key_id, self.scopes = client_id, key_id, scopes
         self.require_dpop, self.nonce_on_api, self.lifetime = require_dpop, nonce_on_api, lifetime
+        self.grants_all = grants_all
         self._key = jwt.PyJWK.from_json(public_key).key if public_key.lstrip().startswith("{") else public_key
         self._lock = threading.Lock()
         self._used: set[str] = set()  # `jti` of assertions and proofs
@@ -118,6 +121,8 @@ class OAuthApp:
         scopes = frozenset(form.get("scope", "").split())
         if not scopes or not scopes <= self.scopes:
             raise _Refused(400, "invalid_scope", "The client was not granted one or more of the scopes.")
+        if self.grants_all:
+            scopes = self.scopes
         if proof is None and self.require_dpop:
             raise _Refused(400, "invalid_dpop_proof", "The DPoP proof JWT header is missing.")
         key = None if proof is None else self._check_proof(proof, "POST", url, now, nonce_status=400)

@@ -8,18 +8,18 @@ from email.utils import parsedate_to_datetime
 
 from multidict import CIMultiDictProxy
 
-from poller.errors import OktaError
+from poller.errors import FailureKind, OktaError
 from poller.text import printable, without_secrets
 
 MAX_WAIT = 300  # seconds; Okta's rate-limit windows last a minute, so a reset further off is not believed
 
 
 class TryAgain(OktaError):
-    """A failure that may pass. `wait`: seconds until it is known to (None: nobody knows); `is_limit`: a rate limit."""
+    """A failure that may pass. `wait`: seconds until it is known to (None: nobody knows)."""
 
-    def __init__(self, message: str, wait: float | None = None, is_limit: bool = False) -> None:
-        super().__init__(message)
-        self.wait, self.is_limit = wait, is_limit
+    def __init__(self, message: str, kind: FailureKind, wait: float | None = None) -> None:
+        super().__init__(message, kind)
+        self.wait = wait
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,8 @@ class Answer:
             is_concurrency = self.number("Limit") == 0 and self.number("Remaining") == 0
             wait = None if is_concurrency else self.seconds_to_reset()
             text = f"{where} still limits requests ({self.reason()}). Lower POLLER_RATE_LIMIT_SHARE, or wait."
-            raise TryAgain(text, None if wait is None else max(1.0, wait), is_limit=True)
+            kind: FailureKind = "concurrency_limit" if is_concurrency else "rate_limit"
+            raise TryAgain(text, kind, None if wait is None else max(1.0, wait))
         if self.status >= 500 or self.status in (408, 425):
-            raise TryAgain(f"{where} is in trouble ({self.reason()}). See status.okta.com, and try again later.")
+            text = f"{where} is in trouble ({self.reason()}). See status.okta.com, and try again later."
+            raise TryAgain(text, "timeout" if self.status == 408 else "server_error")

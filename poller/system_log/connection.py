@@ -8,12 +8,16 @@ has a say. Everything but making a Connection runs on the loop's thread.
 from __future__ import annotations
 
 import asyncio
+import gzip
+import io
 import json
 import logging
 import ssl
 import time
 import urllib.request
+import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -23,24 +27,26 @@ from okta.request_executor import RequestExecutor
 from yarl import URL
 
 from poller import __version__
-from poller.errors import OktaError, OktaRefused, PollerError, SettingsError
+from poller.errors import MalformedPage, OktaError, OktaRefused, PollerError, SettingsError
 from poller.settings import OrgSettings
 from poller.system_log.answer import Answer, TryAgain
-from poller.system_log.links import LOGS_PATH
 from poller.text import printable
 
-MAX_BODY = 256 * 2**20  # bytes, decompressed; a page of 1000 events has 3 to 6 million
-_TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=10, sock_read=45)  # Okta ends its own queries after 30 s
+MAX_BODY = 128 * 2**20  # bytes, as sent and unpacked; a page of 1000 events has 3 to 6 million
+CONNECT_SECONDS = 10
+ANSWER_SECONDS = 60  # from the first byte sent to the last one read; Okta ends its own queries after 30
+SIGNED_SECONDS = 120  # an answer together with all that its signature may take: access tokens, nonces
+SCOPE = "okta.logs.read"
 _DPOP_DEMANDED = ("invalid_dpop_proof", "use_dpop_nonce")
 
 logging.getLogger("okta-sdk-python").disabled = True  # it logs whole requests, Authorization included
 
 
 class Connection:
-    """Signed requests to one org, one at a time."""
+    """Signed requests to one org, one at a time. `answer_seconds`: what one answer may take, from first to last."""
 
-    def __init__(self, org: OrgSettings) -> None:
-        self._org = org
+    def __init__(self, org: OrgSettings, answer_seconds: float = ANSWER_SECONDS) -> None:
+        self._org, self._answer_seconds = org, answer_seconds
         self._secret: str | None = None
         self._executor: RequestExecutor | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -53,6 +59,15 @@ class Connection:
             return "API token"
         return f"OAuth client {self._org.client_id}{' (DPoP)' if self._uses_dpop else ''}"
 
+    @property
+    def further_scopes(self) -> tuple[str, ...]:
+        """What the access token in use was granted beyond the scope that was asked for."""
+        try:
+            granted = json.loads(self._token_answer.body)["scope"] if self._token_answer else ""
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return ()
+        return tuple(sorted(set(str(granted).split()) - {SCOPE}))
+
     async def open(self) -> None:
         """Read the credentials anew, since files are rotated, and be ready to send. Raises SettingsError."""
         secret = self._org.secret()
@@ -61,8 +76,9 @@ class Connection:
             self._executor = await self._sign_in()
         await self.close()
         self._session = aiohttp.ClientSession(
-            timeout=_TIMEOUT,
+            timeout=aiohttp.ClientTimeout(total=self._answer_seconds, sock_connect=CONNECT_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,  # `_unpacked` knows when to stop, and what was asked for
             max_line_size=32768,
             max_field_size=32768,
             read_bufsize=2**18,
@@ -76,11 +92,19 @@ class Connection:
             self._session = None
 
     async def get(self, url: URL) -> Answer:
-        """One answer of the log. Asks again where only the signature was out of date: an access token that has expired
-        or was revoked (once), a DPoP nonce that is new."""
+        """The answer of one address of the org. Raises OktaError, TryAgain among them."""
+        try:
+            async with asyncio.timeout(SIGNED_SECONDS):
+                return await self._get(url)
+        except TimeoutError:
+            raise self._too_slow() from None
+
+    async def _get(self, url: URL) -> Answer:
+        """Asks again where only the signature was out of date: an access token that has expired or was revoked (once),
+        a DPoP nonce that is new."""
         is_renewed = False
         for _ in range(4):
-            answer = await self._send("GET", url, await self._signature())
+            answer = await self._send("GET", url, await self._signature(url))
             oauth = self._executor._oauth if self._executor else None  # the SDK has no public way to it
             if oauth is None:
                 break
@@ -96,6 +120,7 @@ class Connection:
         """The SDK sends its token requests through here."""
         # aiohttp writes the Content-Type of a form itself.
         headers = {name: value for name, value in request["headers"].items() if name.lower() != "content-type"}
+        headers["Accept-Encoding"] = "gzip"
         self._token_answer = answer = await self._send(request["method"], URL(request["url"]), headers, request["form"])
         answer.raise_if_busy(self._org.org_url)
         return None, answer, answer.body.decode("utf-8", "replace"), None
@@ -112,7 +137,7 @@ class Connection:
             client |= {
                 "authorizationMode": "PrivateKey",
                 "clientId": self._org.client_id,
-                "scopes": ["okta.logs.read"],
+                "scopes": [SCOPE],
                 "privateKey": pem,
                 "kid": self._org.key_id or key_id,
                 "oauthTokenRenewalOffset": 1,
@@ -123,26 +148,28 @@ class Connection:
         # Making a key for DPoP takes a second: not on the loop's thread, which serves the other orgs too.
         return await asyncio.to_thread(RequestExecutor, {"client": client}, NoOpCache(), lambda _: self)
 
-    async def _signature(self) -> dict[str, str]:
-        """The headers of one request to the log. Fetches an access token where there is none, and finds out by asking
+    async def _signature(self, address: URL) -> dict[str, str]:
+        """The headers of one request. Fetches an access token where there is none, and finds out by asking
         whether the app demands DPoP. Raises OktaRefused, TryAgain or another OktaError."""
         while True:
-            self._token_answer = None
+            token_answer, self._token_answer = self._token_answer, None
             assert self._executor is not None
             try:
                 # Without its query: that is no part of what DPoP signs, and the link itself has to stay as it is.
-                url = f"{self._org.org_url}{LOGS_PATH}"
+                url = f"{self._org.org_url}{address.raw_path}"
                 request, error = await self._executor.create_request("GET", url)
             except PollerError:
                 raise
             except Exception as raised:
                 error = raised
             if error is None:
+                self._token_answer = self._token_answer or token_answer  # that of the token which is still in use
                 return {**request["headers"], "Accept-Encoding": "gzip"}
             answer = self._token_answer
             if answer is None or answer.status < 400:
                 raise OktaError(
-                    f"{self._org.org_url} gave no usable access token ({type(error).__name__}). Try poller doctor."
+                    f"{self._org.org_url} gave no usable access token ({type(error).__name__}). Try poller doctor.",
+                    "credentials",
                 ) from None
             if self._uses_dpop or answer.error()[0] not in _DPOP_DEMANDED:
                 raise self._client_refused(answer)
@@ -162,23 +189,38 @@ class Connection:
                 body = await _read(response, where)
                 answer = Answer(response.status, response.headers, body, time.time())
         except TimeoutError:
-            raise TryAgain(f"{where} took too long to answer. Check the network, or try again later.") from None
+            raise self._too_slow() from None
         except (aiohttp.ClientSSLError, ssl.SSLError) as error:
             raise OktaError(
                 f"no trusted connection to {where}: {_in_one_line(error)}. Behind a proxy that inspects TLS, "
-                "set SSL_CERT_FILE to a file with its certificate."
+                "set SSL_CERT_FILE to a file with its certificate.",
+                "tls",
             ) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise TryAgain(
-                f"can't reach {where}: {_in_one_line(error)}. Check the network and POLLER_OKTA_ORG_URL."
+                f"can't reach {where}: {_in_one_line(error)}. Check the network and POLLER_OKTA_ORG_URL.", "connection"
             ) from None
+        except PollerError:
+            raise
+        except Exception as error:
+            # A bug in a library. Where it happened is told; its text could hold all that was sent.
+            bug = RuntimeError(f"{type(error).__name__} while sending a request to {where}")
+            raise bug.with_traceback(error.__traceback__) from None
         if 300 <= answer.status < 400 or answer.status < 200:
-            host = printable(_host(answer.headers.get("Location", ""))) or "no host"
+            host = printable(_host(answer.headers.get("Location", "")))[:100] or "no host"
             raise OktaError(
-                f"{where} redirects to {host} ({answer.status}), which is not followed. "
-                "Set POLLER_OKTA_ORG_URL to the address that the org itself answers at."
+                f"{where} redirects to {host[:200]} ({answer.status}), which is not followed. "
+                "Set POLLER_OKTA_ORG_URL to the address that the org itself answers at.",
+                "redirect",
             )
+        encoding = ", ".join(answer.headers.getall("Content-Encoding", [])).strip().lower()
+        if encoding not in ("", "identity"):
+            answer = replace(answer, body=await asyncio.to_thread(_unpacked, body, encoding, where))
         return answer
+
+    def _too_slow(self) -> TryAgain:
+        where = self._org.org_url
+        return TryAgain(f"{where} took too long to answer. Check the network, or try again later.", "timeout")
 
     # ---- refusals, and what to do next ----
 
@@ -219,20 +261,46 @@ class Connection:
             off = f", and this machine's clock, which is {abs(skew):.0f} s off" if skew and abs(skew) > 60 else ""
             todo = f"{todo}{off}."
         text = f"Okta refused the {self.credentials} for {self._org.org_url} ({answer.reason()}). {todo}"
-        return OktaRefused(text, answer.status)
+        return OktaRefused(text, answer.status, "credentials")
 
 
 async def _read(response: aiohttp.ClientResponse, where: str) -> bytes:
-    """The whole body, decompressed."""
+    """The whole body, as it was sent."""
     chunks, size = [], 0
     async for chunk in response.content.iter_any():
         chunks.append(chunk)
         size += len(chunk)
         if size > MAX_BODY:
-            raise OktaError(
-                f"{where} answered with {MAX_BODY >> 20} MB and more: larger than any page of events. Is it Okta?"
-            )
+            raise _too_large(where)
     return b"".join(chunks)
+
+
+def _unpacked(body: bytes, encoding: str, where: str) -> bytes:
+    """What was packed, and never more of it than MAX_BODY. Raises MalformedPage, or OktaError: it is too large."""
+    what = f"{where} answered with a body that can't be unpacked"
+    if encoding not in ("gzip", "x-gzip"):
+        raise MalformedPage(
+            f"{what}: it is packed as {printable(encoding)[:60]}, and only gzip was asked for. "
+            "Is something between here and Okta? Try poller doctor."
+        )
+    chunks, size = [], 0
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(body)) as file:
+            while chunk := file.read(2**18):
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > MAX_BODY:
+                    raise _too_large(where)
+    except (OSError, EOFError, zlib.error) as error:
+        raise MalformedPage(
+            f"{what}: {_in_one_line(error)}. Is something between here and Okta? Try poller doctor."
+        ) from None
+    return b"".join(chunks)
+
+
+def _too_large(where: str) -> OktaError:
+    text = f"{where} answered with {MAX_BODY >> 20} MB and more: larger than any page of events. Is it Okta?"
+    return OktaError(text, "too_large")
 
 
 def _take_nonce(answer: Answer, proofs: Any) -> bool:
