@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
-from poller.text import printable, without_secrets
+from poller.text import printable, to_json, without_secrets
 
 __all__ = ["configure", "printable"]
+
+LONGEST = 4000  # characters of one text, or of one line of a traceback
 
 
 def configure(style: str, level: str = "info") -> None:
@@ -27,7 +30,7 @@ def configure(style: str, level: str = "info") -> None:
     ]
     in_colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     renderer: Any = (
-        structlog.processors.JSONRenderer(ensure_ascii=False)
+        structlog.processors.JSONRenderer(lambda line, **_: to_json(line))
         if style == "json"
         else structlog.dev.ConsoleRenderer(colors=in_colour, sort_keys=False)
     )
@@ -49,16 +52,21 @@ def configure(style: str, level: str = "info") -> None:
 
 
 def _safe(_: Any, __: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
-    return {printable(str(key)): _safe_value(value, is_trace=key == "exception") for key, value in event.items()}
+    return {_safe_text(str(key)): _safe_value(value, is_trace=key == "exception") for key, value in event.items()}
 
 
 def _safe_value(value: Any, is_trace: bool = False) -> Any:
-    """Numbers as they are, all else as text that can be printed. A traceback keeps its lines."""
-    if value is None or isinstance(value, (bool, int, float)):
+    """Numbers as they are, all else as printable text, cut where it is endless. A traceback keeps its lines."""
+    if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
         return value
     if isinstance(value, Mapping):
-        return {printable(str(key)): _safe_value(item) for key, item in value.items()}
+        return {_safe_text(str(key)): _safe_value(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_safe_value(item) for item in value]
     text = without_secrets(str(value))
-    return "\n".join(printable(line) for line in text.split("\n")) if is_trace else printable(text)
+    return "\n".join(_safe_text(line) for line in text.split("\n")) if is_trace else _safe_text(text)
+
+
+def _safe_text(text: str) -> str:
+    shown = printable(text[: LONGEST + 1])
+    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import sys
 from collections.abc import Iterator
@@ -177,7 +178,8 @@ def normalize(raw: bytes) -> Event:
 
 
 _INSTANT = re.compile(
-    r"\s*(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,18}))?)?\s*(?:([Zz])|([+-])(\d\d):?(\d\d)?)?\s*"
+    r"\s*(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,18}))?)?\s*(?:([Zz])|([+-])(\d\d):?(\d\d)?)?\s*",
+    re.ASCII,
 )
 
 
@@ -303,7 +305,9 @@ def _decode(raw: bytes) -> object:
     text = raw.decode("utf-8", "replace")
     for candidate in (text, None):
         try:
-            return json.loads(candidate or _prune(text), strict=False, parse_int=_lenient_int)
+            return json.loads(
+                candidate or _prune(text), strict=False, parse_int=_integer, parse_float=_float, parse_constant=str
+            )
         except RecursionError:
             continue
         except ValueError as error:
@@ -311,8 +315,14 @@ def _decode(raw: bytes) -> object:
     raise MalformedEvent("not JSON: nesting without end")
 
 
-def _lenient_int(digits: str) -> int | float:
-    return int(digits) if len(digits) < 100 else float("inf")
+# A number that Python does not hold, such as 1e999, stays as it is written.
+def _integer(digits: str) -> int | str:
+    return int(digits) if len(digits) <= 640 else digits
+
+
+def _float(digits: str) -> float | str:
+    value = float(digits)
+    return value if math.isfinite(value) else digits
 
 
 # Strings are passed over whole. One that is never closed goes on to the end, and no repetition gives back what it took:

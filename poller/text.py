@@ -9,26 +9,34 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
+from unicodedata import category
 
-# Control characters (C0, DEL, C1), what ends a line, what turns the reading direction, what can't be seen, and lone
-# surrogates, which no terminal encoding can write.
+# Control characters and what ends a line (C0, DEL, C1, separators of lines and paragraphs), every format character
+# (they turn the reading direction, join or hide), fillers and selectors that can't be seen, what is no character, and
+# lone surrogates, which no terminal encoding can write.
 _UNSAFE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
-    "\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+    "[\x00-\x1f\x7f-\x9f\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u17b4\u17b5\u180b-\u180f"
+    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff\ufdd0-\ufdef\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
+    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
+_MOST_MARKS = 4  # on one letter: more of them grow over the lines above and below (the limit is that of UTS 39, 5.4)
+_MAYBE_MARKS = re.compile(r"[^\w\x00-\x7f]{5,}")  # no mark is a letter or digit
 # A spreadsheet reads a cell as a formula by its first character; some trim space before it, and some take the
-# full-width forms for the same.
-_FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
-_CREDENTIALS = re.compile(r"(?i)\b(SSWS|Bearer|DPoP)[ :=]+[^\s'\",;]+")
+# full-width forms for the same. Where the list separator is a semicolon, what follows one is a cell of its own.
+_FORMULA = re.compile(r"^(?=\s*[=+\-@|%\uff1d\uff0b\uff0d\uff20])|(?<=;)(?=[\s\"]*[=+\-@|%\uff1d\uff0b\uff0d\uff20])")
+_CREDENTIALS = re.compile(r"(?i)\b(SSWS|Bearer|DPoP)[ :=]+(?!\*\*\*)[^\s'\",;]+")
 _URL_PASSWORD = re.compile(r"(?i)(://[^\s:/@]*):[^\s/@]*@|([?&;](?:password|passwd|client_assertion)=)[^\s&;'\"]*")
 _SECRET_VARIABLES = ("POLLER_OKTA_API_TOKEN", "POLLER_OKTA_PRIVATE_KEY")
 
 
 def printable(text: str) -> str:
-    """Text for a terminal or a log line: control, bidi and invisible characters become a visible escape (`\\x1b`)."""
-    return _UNSAFE.sub(lambda match: match.group().encode("unicode_escape").decode("ascii"), text)
+    """Text for a terminal or a log line: control, bidi and invisible characters become a visible escape (`\\x1b`), and
+    so do the marks that are heaped on a letter."""
+    text = _UNSAFE.sub(lambda match: _escape(match.group()), text)
+    return _MAYBE_MARKS.sub(lambda match: "".join(_flat(match.group())), text)
 
 
 def csv_cell(value: Any) -> str:
@@ -38,7 +46,7 @@ def csv_cell(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         value = " ".join(str(item) for item in value)
     text = printable(str(value))
-    return f"'{text}" if isinstance(value, str) and _FORMULA.match(text) else text
+    return _FORMULA.sub("'", text) if isinstance(value, str) else text
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
@@ -59,3 +67,14 @@ def without_secrets(text: str) -> str:
             text = text.replace(secret, "***")
     text = _CREDENTIALS.sub(r"\1 ***", text)
     return _URL_PASSWORD.sub(lambda match: f"{match[1]}:***@" if match[1] is not None else f"{match[2]}***", text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def _flat(text: str) -> Iterator[str]:
+    marks = 0
+    for character in text:
+        marks = marks + 1 if category(character) in ("Mn", "Me") else 0
+        yield _escape(character) if marks > _MOST_MARKS else character

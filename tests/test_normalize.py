@@ -195,6 +195,7 @@ def test_an_instant_is_epoch_milliseconds_in_any_of_its_forms(text, expected):
         "2026-02-30T09:00:00Z",
         "0001-01-01T00:00:00Z",
         "2026-03-10T09:00:00Zulu",
+        "٢٠٢٦-٠٣-١٠T09:00:00Z",
         "1" * 100_000,
         1773133200000,
         True,
@@ -274,6 +275,20 @@ def test_numbers_and_flags_may_come_as_text_and_text_as_numbers():
 def test_a_number_that_fits_no_column_is_null(number):
     raw = record(securityContext={"asNumber": 1}).replace(b'"asNumber": 1', f'"asNumber": {number}'.encode())
     assert normalize(raw).src_asn is None
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e400", "NaN", "-Infinity", "7" * 150, "-" + "7" * 700])
+def test_where_a_text_should_be_a_number_stays_as_it_is_written(number):
+    event = normalize(record(uuid=0, displayMessage=0).replace(b": 0", f": {number}".encode()))
+    assert event.message == number
+    assert event.uid == number or len(number) > MAX_ID
+
+
+def test_two_ids_that_are_numbers_stay_apart_however_large():
+    uids = [
+        normalize(record(uuid=0).replace(b": 0", f": {number}".encode())).uid for number in ("7" * 5000, "7" * 5001)
+    ]
+    assert uids[0] != uids[1]
 
 
 @pytest.mark.parametrize(

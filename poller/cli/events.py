@@ -50,7 +50,7 @@ def show_event(
 
 def _laid_out(record: bytes) -> str:
     """The record indented, in printable ASCII; what no decoder reads is shown as text, escaped."""
-    text = record.decode("utf-8", "backslashreplace")
+    text = record.decode("utf-8", "surrogateescape")
     try:
         return to_json(json.loads(text, strict=False), indent=2)
     except (ValueError, RecursionError):

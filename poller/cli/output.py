@@ -93,10 +93,8 @@ def cell(value: Any, style: str = "", most: int = LONGEST) -> Text:
     """A value of any origin as the text of a table: printable, never markup, cut where it is endless."""
     from rich.text import Text
 
-    text = "-" if value is None or value == "" else str(value)
-    if len(text) > most:
-        text = text[:most] + "…"
-    return Text(printable(text), style=style)
+    text = printable("-" if value is None or value == "" else str(value)[: most + 1])
+    return Text(text if len(text) <= most else f"{text[:most]}…", style=style)
 
 
 def table(*columns: str) -> Table:
