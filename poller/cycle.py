@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -12,18 +13,25 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 import structlog
 
-from poller.errors import OktaRefused, Stopped
+from poller import metrics
+from poller.errors import LostCursor, OktaRefused, Stopped
 from poller.findings import moment
+from poller.ledger import FIRST, REOPENED, Turn
 from poller.rules import Rule
-from poller.schema import orgs
+from poller.schema import orgs, pages
 from poller.store import Backfill, Batch, Store, Stored, epoch_ms_of, read_records, utc_now
 
 if TYPE_CHECKING:
+    from poller.leases import Lease
+    from poller.normalize import Event
     from poller.system_log import SystemLog
 
 OVERLAP = timedelta(hours=1)  # how far before the last committed event a lost cursor is opened anew
 KEPT = timedelta(days=90)  # Okta gives nothing older, and refuses to look back twice as far
 AT_WORK = threading.Semaphore(4)  # pages being read and stored at once: more would take memory, and no less time
+VERIFIED_AT_ONCE = timedelta(hours=1)
+MOST_REPEATS = 3  # of one page in a run; Okta may repeat a page, but doesn't go on and on with it
+MOST_SHOWN = 1000  # missing events that a verification names
 _STALE = (400, 404, 410)  # what Okta may answer to a link that it no longer knows
 
 logger = structlog.get_logger()
@@ -43,58 +51,90 @@ class Fetched:
 
 
 def poll(
-    store: Store, log: SystemLog, org: str, rules: Sequence[Rule], lookback: timedelta, now: Clock = utc_now
+    store: Store,
+    log: SystemLog,
+    org: str,
+    rules: Sequence[Rule],
+    lookback: timedelta,
+    now: Clock = utc_now,
+    lease: Lease | None = None,
 ) -> Fetched:
     """Follow the live cursor of an org until it is caught up; each page commits with the cursor behind it.
 
-    A cursor that Okta no longer takes, or that leads to a former address of the org, is opened anew a little before
-    the last committed event: uids absorb the repeats. Raises OktaError, DatabaseError or Stopped.
+    A cursor that Okta no longer takes, that leads in a circle, or that leads to a former address of the org, is opened
+    anew a little before the last committed event: uids absorb the repeats. Raises OktaError, DatabaseError, LeaseLost
+    or Stopped.
     """
+    line = _Line(store, log, org, rules, now, lease)
     cursor = store.cursor(org)
-    if cursor is None:
-        return _follow(store, log, org, rules, log.polling_link(now() - lookback), now)
     try:
+        if cursor is None:
+            return line.open(now() - lookback, FIRST)
         if log.owns(cursor):
-            return _follow(store, log, org, rules, cursor, now)
+            return line.follow(cursor)
+        reason = "the org has another address now"
+    except LostCursor as error:
+        reason = str(error)
     except OktaRefused as error:
-        if error.status not in _STALE:
+        if cursor is None or error.status not in _STALE:
             raise
-    return _reopen(store, log, org, rules, now)
+        reason = str(error)
+    return line.reopen(reason)
 
 
-def _follow(store: Store, log: SystemLog, org: str, rules: Sequence[Rule], link: str, now: Clock) -> Fetched:
-    """Commit page after page from a link on. An answer without a link to go on with leaves the cursor where it was."""
-    done, began = Fetched(), 0
-    with closing(log.pages(link)) as pages:
-        for page in pages:
-            began = began or page.time
-            with AT_WORK:
-                batch = read_records(page.records)
-                # Chasing every trickle would burn the rate limit. Pages follow the order in which Okta persists: with
-                # an event from after the beginning, all that there was at the beginning has come.
-                is_news = page.is_short and page.next_link is not None and _has_event(batch, began, page.time)
-                caught_up = page.is_last or is_news
-                stored = store.commit_poll(org, batch, page.next_link or page.link, rules, now(), caught_up=caught_up)
-            _log_page(org, stored)
-            done += Fetched(1, stored)
-            if caught_up:
-                break
-    logger.debug("cycle.finished", org=org, pages=done.pages, new=done.stored.new, findings=done.stored.found)
-    return done
+@dataclass(frozen=True)
+class _Line:
+    """What a poll works with."""
 
+    store: Store
+    log: SystemLog
+    org: str
+    rules: Sequence[Rule]
+    now: Clock
+    lease: Lease | None
 
-def _reopen(store: Store, log: SystemLog, org: str, rules: Sequence[Rule], now: Clock) -> Fetched:
-    """Follow a cursor from before the last commit, or where that is too long ago for Okta, from what it still keeps."""
-    since, oldest = _last_committed(store, org, now()) - OVERLAP, now() - KEPT
-    try:
-        done = _follow(store, log, org, rules, log.polling_link(since), now)
-    except OktaRefused as error:
-        if error.status not in _STALE or since >= oldest:
-            raise
-        since = oldest
-        done = _follow(store, log, org, rules, log.polling_link(since), now)
-    logger.warning("cursor.reopened", org=org, since=since.isoformat())
-    return done
+    def open(self, since: datetime, opened: str) -> Fetched:
+        since = _whole_ms(since)
+        return self.follow(self.log.polling_link(since), opened, epoch_ms_of(since))
+
+    def follow(self, link: str, opened: str | None = None, since: int | None = None) -> Fetched:
+        """Commit page after page from a link on. An answer without a link to go on with leaves the cursor there."""
+        done, began, given = Fetched(), 0, Counter[str]()
+        with closing(self.log.pages(link)) as pages:
+            for page in pages:
+                began = began or page.time
+                with AT_WORK:
+                    batch = read_records(page.records)
+                    _check_progress(given, batch, self.org)
+                    # Chasing every trickle would burn the rate limit. Pages follow the order in which Okta persists:
+                    # with an event from after the beginning, all that there was at the beginning has come.
+                    is_news = page.is_short and page.next_link is not None and _has_event(batch, began, page.time)
+                    is_end = page.is_last or is_news
+                    turn = Turn(page.link, page.next_link or page.link, page.time, is_end, opened, since)
+                    stored = self.store.commit_poll(self.org, batch, turn, self.rules, self.now(), self.lease)
+                opened = since = None
+                _tell(self.org, stored)
+                done += Fetched(1, stored)
+                if is_end:
+                    break
+        logger.debug("cycle.finished", org=self.org, pages=done.pages, new=done.stored.new, findings=done.stored.found)
+        return done
+
+    def reopen(self, reason: str) -> Fetched:
+        """Go on from before the last commit, or where that is too long ago for Okta, from what it still keeps."""
+        time = self.now()
+        since, oldest = _last_committed(self.store, self.org, time) - OVERLAP, time - KEPT
+        logger.warning("cursor.reopened", org=self.org, since=since.isoformat(), reason=reason)
+        try:
+            return self.open(since, REOPENED)
+        except LostCursor as error:  # at the same page again: go on behind it
+            since, reason = _last_event(self.store, self.org, time), str(error)
+        except OktaRefused as error:
+            if error.status not in _STALE or since >= oldest:
+                raise
+            since, reason = oldest, str(error)
+        logger.warning("cursor.reopened", org=self.org, since=since.isoformat(), reason=reason)
+        return self.open(since, REOPENED)
 
 
 def backfill(
@@ -112,50 +152,131 @@ def backfill(
 
     An unfinished backfill that was `asked` for in the same words is gone on with first; then comes what it leaves of
     the range (the same age means a later range on another day). `progress` hears after each page how far it has come.
-    Raises OktaError, DatabaseError or Stopped.
+    Raises OktaError, DatabaseError, LeaseLost or Stopped.
     """
-    since, until = _whole_ms(since), _whole_ms(until)
-    if since < now() - KEPT:
-        logger.warning("backfill.limited", org=org, reason="Okta keeps 90 days of events and gives nothing older")
-    total, remaining = Fetched(), [(since, until)] if since < until else []
-    while remaining:
-        part, is_resumed = store.open_backfill(org, asked, *remaining[0], now())
-        if is_resumed:
-            logger.info("backfill.resumed", org=org, since=part.since.isoformat(), until=part.until.isoformat())
+    total = Fetched()
+    for part in _parts(store, org, asked, since, until, now, "backfill"):
         total += _fetch_range(store, log, part, rules, now, progress)
         total += Fetched(0, store.run_rules(org, rules, part.since, part.until, now()))
-        remaining = [rest for span in remaining for rest in _without(span, (part.since, part.until))]
     logger.info("backfill.finished", org=org, pages=total.pages, new=total.stored.new, findings=total.stored.found)
     return total
 
 
+def verify(
+    store: Store,
+    log: SystemLog,
+    org: str,
+    rules: Sequence[Rule],
+    since: datetime,
+    until: datetime,
+    now: Clock = utc_now,
+    progress: Progress = lambda reached, events: None,
+) -> tuple[Fetched, list[Event]]:
+    """Read once more what was published in `[since, until)`, and store what was missing; the rules run on it.
+
+    Returns what was done, and the first of the missing events. Raises as `backfill` does.
+    """
+    total = Fetched()
+    missing: list[Event] = []
+
+    def found(fresh: Sequence[Event]) -> None:
+        missing.extend(fresh[: MOST_SHOWN - len(missing)])
+
+    for part in _parts(store, org, f"since {since.isoformat()}", since, until, now, "verification"):
+        total += _fetch_range(store, log, part, rules, now, progress, found)
+    metrics.RECOVERED.labels(org).inc(total.stored.new)
+    say = logger.warning if total.stored.new else logger.info
+    span = {"since": since.isoformat(), "until": until.isoformat()}
+    say("range.verified", org=org, **span, pages=total.pages, missing=total.stored.new, findings=total.stored.found)
+    return total, missing
+
+
+def verify_next(
+    store: Store, log: SystemLog, org: str, rules: Sequence[Rule], after: timedelta, now: Clock = utc_now
+) -> Fetched | None:
+    """Verify the next hour that is `after` old by now; None where there is none. What was that old when it was read
+    first needs no second look. Raises as `backfill` does."""
+    with store.reading() as connection:
+        begin = connection.execute(sa.select(orgs.c.verified_until).where(orgs.c.org == org)).scalar()
+        if begin is None:
+            live = (pages.c.org == org) & pages.c.backfill_id.is_(None)
+            first = connection.execute(sa.select(pages).where(live).order_by(pages.c.id).limit(1)).first()
+            if first is None:
+                return None
+            begin = max(first.since, first.time - after // timedelta(milliseconds=1))
+    since = moment(begin)
+    until = since + VERIFIED_AT_ONCE
+    if until > now() - after:
+        return None
+    done, _ = verify(store, log, org, rules, since, until, now)
+    store.note_verified(org, epoch_ms_of(until))
+    return done
+
+
+def _parts(
+    store: Store, org: str, asked: str, since: datetime, until: datetime, now: Clock, kind: str
+) -> Iterator[Backfill]:
+    """The ranges to fetch, each to be done before the next is asked for: first an unfinished one, then the rest."""
+    since, until = _whole_ms(since), _whole_ms(until)
+    if since < now() - KEPT:
+        logger.warning(f"{kind}.limited", org=org, reason="Okta keeps 90 days of events and gives nothing older")
+    remaining = [(since, until)] if since < until else []
+    while remaining:
+        part, is_resumed = store.open_backfill(org, asked, *remaining[0], now(), kind)
+        if is_resumed:
+            logger.info(f"{kind}.resumed", org=org, since=part.since.isoformat(), until=part.until.isoformat())
+        yield part
+        remaining = [rest for span in remaining for rest in _without(span, (part.since, part.until))]
+
+
 def _fetch_range(
-    store: Store, log: SystemLog, part: Backfill, rules: Sequence[Rule], now: Clock, progress: Progress
+    store: Store,
+    log: SystemLog,
+    part: Backfill,
+    rules: Sequence[Rule],
+    now: Clock,
+    progress: Progress,
+    found: Callable[[Sequence[Event]], None] = lambda fresh: None,
 ) -> Fetched:
     """Fetch a range from where it was left; from its beginning where Okta no longer takes the stored link."""
+    link, opened, since = log.bounded_link(part.since, part.until), FIRST, epoch_ms_of(part.since)
     if part.next_link is not None and log.owns(part.next_link):
         try:
-            return _follow_range(store, log, part, part.next_link, rules, now, progress)
-        except OktaRefused as error:
-            if error.status not in _STALE:
+            return _follow_range(store, log, part, part.next_link, None, None, rules, now, progress, found)
+        except (OktaRefused, LostCursor) as error:
+            if isinstance(error, OktaRefused) and error.status not in _STALE:
                 raise
             logger.warning("backfill.restarted", org=part.org, reason=str(error))
-    return _follow_range(store, log, part, log.bounded_link(part.since, part.until), rules, now, progress)
+            opened = REOPENED
+    return _follow_range(store, log, part, link, opened, since, rules, now, progress, found)
 
 
 def _follow_range(
-    store: Store, log: SystemLog, part: Backfill, link: str, rules: Sequence[Rule], now: Clock, progress: Progress
+    store: Store,
+    log: SystemLog,
+    part: Backfill,
+    link: str,
+    opened: str | None,
+    since: int | None,
+    rules: Sequence[Rule],
+    now: Clock,
+    progress: Progress,
+    found: Callable[[Sequence[Event]], None],
 ) -> Fetched:
-    done, reached = Fetched(), part.since
+    done, reached, given = Fetched(), part.since, Counter[str]()
     try:
         with closing(log.pages(link, bounded=True)) as pages:
             for page in pages:
                 batch = read_records(page.records)
+                _check_progress(given, batch, part.org)
                 next_link = None if page.is_last else page.next_link or page.link
-                stored = store.commit_backfill(part, batch, next_link, rules, now())
-                _log_page(part.org, stored)
+                turn = Turn(page.link, next_link, page.time, page.is_last, opened, since)
+                stored, fresh = store.commit_backfill(part, batch, turn, rules, now())
+                opened = since = None
+                found(fresh)
+                _tell(part.org, stored)
                 done += Fetched(1, stored)
-                newest = max((moment(event.time) for event, _ in batch.events), default=reached)
+                newest = part.since if batch.newest is None else moment(batch.newest)
                 reached = part.until if page.is_last else min(max(reached, newest), part.until)
                 progress(reached, part.events_stored + done.stored.new)
     except Stopped:
@@ -165,6 +286,22 @@ def _follow_range(
             "The same command goes on from there."
         ) from None
     return done
+
+
+def _check_progress(given: Counter[str], batch: Batch, org: str) -> None:
+    """Raises LostCursor where the same page comes again and again in one run, by whatever links."""
+    if batch.newest is not None:
+        given[batch.hash] += 1
+        if given[batch.hash] > MOST_REPEATS:
+            raise LostCursor(
+                f"the log of {org} leads in a circle: the same page came {MOST_REPEATS + 1} times. Try poller doctor."
+            )
+
+
+def _last_event(store: Store, org: str, default: datetime) -> datetime:
+    with store.reading() as connection:
+        time = connection.execute(sa.select(orgs.c.last_event_time).where(orgs.c.org == org)).scalar()
+    return default if time is None else min(moment(time), default)
 
 
 def _has_event(batch: Batch, after: int, until: int) -> bool:
@@ -192,7 +329,16 @@ def _without(span: tuple[datetime, datetime], done: tuple[datetime, datetime]) -
     return [(start, end) for start, end in parts if start < end]
 
 
-def _log_page(org: str, stored: Stored) -> None:
+def _tell(org: str, stored: Stored) -> None:
+    metrics.PAGES.labels(org).inc()
+    for metric, count in (
+        (metrics.EVENTS, stored.new),
+        (metrics.REPEATED, stored.seen),
+        (metrics.LATE, stored.late),
+        (metrics.QUARANTINED, stored.quarantined),
+        (metrics.FINDINGS, stored.found),
+    ):
+        metric.labels(org).inc(count)
     if stored.new or stored.quarantined:
         logger.info(
             "page.stored",

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import logging
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from types import FrameType
 
@@ -18,63 +19,85 @@ import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor as JobPool
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from poller import cycle
-from poller.errors import PollerError, Stopped
+from poller import __version__, cycle, metrics, watch
+from poller.errors import DatabaseError, LeaseLost, PollerError, Stopped
+from poller.health import Health, Heartbeat
+from poller.leases import Lease, Leases
 from poller.rules import Rule
-from poller.settings import OrgSettings, Settings
+from poller.settings import OrgSettings, Settings, exposed_file
 from poller.store import Store, utc_now
 from poller.system_log import SystemLog
 
 THREADS = 32  # orgs that are polled at the same time, at most: those that answer don't wait for many that don't
+WATCHING = timedelta(minutes=1)  # how often poller looks at itself, at least
+MOST_WAITING = 120  # seconds that `run --once` waits, at least, for another process that has an org
+STUCK = 300  # seconds without a try to renew leases, after which the process is not well
 GRACE = 1.5  # seconds that a page in hand is given to be finished once asked to stop
 
 logger = structlog.get_logger()
 
 
 def run(settings: Settings, store: Store, rules: Sequence[Rule]) -> None:
-    """Poll every org every `poll_interval` until SIGTERM or SIGINT; returns within two seconds of it."""
-    orgs = settings.all_orgs()
+    """Poll every org every `poll_interval` until SIGTERM or SIGINT; returns within two seconds of it.
+
+    With several processes on one database, each polls its share of the orgs.
+    """
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a poll that outlasts its interval is nothing to warn of
     with stop_on_signals() as stop:
+        work = _Work(settings, store, rules, stop)
+        orgs, interval = settings.all_orgs(), settings.poll_interval
         scheduler = BackgroundScheduler(
             timezone=UTC,
-            executors={"default": JobPool(min(THREADS, len(orgs))), "retention": JobPool(1)},
+            executors={"default": JobPool(min(THREADS, len(orgs))), "upkeep": JobPool(1)},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
-        start, apart = datetime.now(UTC), min(timedelta(seconds=1), settings.poll_interval / len(orgs))
-        for number, org in enumerate(orgs):
-            scheduler.add_job(
-                _Poll(settings, store, rules, org, stop),
-                "interval",
-                seconds=settings.poll_interval.total_seconds(),
-                next_run_time=start + number * apart,
-            )
-        scheduler.add_job(
-            lambda: _prune(settings, store),
-            "interval",
-            hours=1,
-            executor="retention",
-        )
+
+        def poll_now(gained: Sequence[str]) -> None:
+            apart = interval / 4 / len(gained)
+            for number, org in enumerate(gained):
+                scheduler.modify_job(org, next_run_time=datetime.now(UTC) + number * apart)
+
+        for org in orgs:
+            scheduler.add_job(_Poll(work, org), "interval", id=org.name, seconds=interval.total_seconds())
+        work.leases.on_gained = poll_now
+        upkeep = {"trigger": "interval", "executor": "upkeep"}
+        scheduler.add_job(work.tell_versions, executor="upkeep")
+        scheduler.add_job(work.prune, hours=1, **upkeep)
+        scheduler.add_job(work.look, seconds=min(WATCHING, interval).total_seconds(), **upkeep)
         gc.freeze()  # the SDK's many objects live for ever: no collection needs to look at them
-        logger.info("daemon.started", orgs=len(orgs), interval_seconds=settings.poll_interval.total_seconds())
+        logger.info("daemon.started", orgs=len(orgs), interval_seconds=interval.total_seconds())
+        work.health.start()
         scheduler.start()
+        work.leases.start()
         stop.wait()
-        _shut_down(scheduler)
+        _shut_down(scheduler, work)
     logger.info("daemon.stopped")
 
 
 def run_once(settings: Settings, store: Store, rules: Sequence[Rule]) -> int:
-    """Poll every org until it is caught up. Returns the exit code: 0 when all of them were, else 1."""
-    orgs = settings.all_orgs()
+    """Poll every org until it is caught up. Returns the exit code: 0 when all of them were, else 1. A signal ends it
+    within two seconds."""
     gc.freeze()
-    with stop_on_signals() as stop, ThreadPoolExecutor(min(THREADS, len(orgs))) as pool:
-        _prune_hourly(settings, store)
-        polls = [pool.submit(_Poll(settings, store, rules, org, stop)) for org in orgs]
-        caught_up = [poll.result() for poll in polls]
-    return 0 if all(caught_up) else 1
+    caught_up: list[bool] = []
+    with stop_on_signals() as stop:
+        work = _Work(settings, store, rules, stop, shares=False)
+        polls = [_Poll(work, org) for org in settings.all_orgs()]
+
+        def work_off() -> None:
+            with closing(work.leases), ThreadPoolExecutor(min(THREADS, len(polls))) as pool:
+                work.prune_hourly()
+                work.leases.start()
+                caught_up.extend(pool.map(_Poll.in_turn, polls))
+                work.look()
+
+        _finish(threading.Thread(target=work_off, daemon=True), stop, code=1)
+        is_well = len(caught_up) == len(polls) and all(caught_up)
+        if is_well:
+            work.heartbeat.beat_now(stop)
+    return 0 if is_well else 1
 
 
-@contextlib.contextmanager
+@contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:
     """An event that SIGTERM and SIGINT set. The second signal acts as if nobody had listened. Main thread only."""
     stop = threading.Event()
@@ -97,68 +120,235 @@ def stop_on_signals() -> Iterator[threading.Event]:
         restore()
 
 
+class _Work:
+    """What the jobs of one process share."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        rules: Sequence[Rule],
+        stop: threading.Event,
+        shares: bool = True,
+    ) -> None:
+        self.settings, self.store, self.rules, self.stop = settings, store, rules, stop
+        if exposed := exposed_file():
+            logger.warning("settings.exposed", reason=exposed)
+        self.started = utc_now()
+        self.database = _Database()
+        names = [org.name for org in settings.all_orgs()]
+        self.leases = Leases(store, names, settings.poll_interval, shares=shares, on_beat=self._beaten)
+        self.heartbeat = Heartbeat(settings.heartbeat_url)
+        self.health = Health(settings.health_address, is_alive=self._is_alive, is_ready=self._is_ready)
+        self.failing: set[str] = set()
+        self.last_heartbeat = float("-inf")
+        store.on_rule = lambda rule, seconds: metrics.RULE_SECONDS.labels(rule).observe(seconds)
+        metrics.DATABASE_UP.set(1)
+
+    def tell_versions(self) -> None:
+        with suppress(PollerError):
+            metrics.INFO.labels(__version__, self.store.version).set(1)
+
+    def look(self) -> None:
+        """How poller itself is: once a minute, and at the end of `run --once`."""
+        held = self.leases.held
+        try:
+            watch.look(self.store, self.rules, held, utc_now(), self.started)
+            watch.count_open(self.store, held)
+            watch.tell_lag(self.store, held)
+        except PollerError as error:
+            self.database.failed("poller itself", error)
+        except Exception:
+            logger.exception("watch.failed")
+        else:
+            self.database.worked("poller itself")
+
+    def prune_hourly(self) -> None:
+        """For who calls once: in the first call of an hour, and before it polls, so that what it brings is there to be
+        looked at."""
+        with suppress(PollerError):  # the polls will say it better
+            last = self.store.last_poll()
+            if last is not None and last < utc_now().replace(minute=0, second=0, microsecond=0):
+                self.prune()
+
+    def prune(self) -> None:
+        try:
+            deleted = self.store.prune(utc_now() - self.settings.retention)
+        except PollerError as error:
+            self.database.failed("retention", error)
+        else:
+            self.database.worked("retention")
+            if deleted:
+                logger.info("events.pruned", deleted=deleted)
+
+    def polled(self, org: str, is_well: bool) -> None:
+        """After each poll. The heartbeat, one in a poll interval, says that no org fails."""
+        metrics.UP.labels(org).set(is_well)
+        metrics.RECOVERED.labels(org).inc(0)  # a counter has to be seen at 0 for its first step to be one
+        if is_well:
+            self.failing.discard(org)
+        else:
+            self.failing.add(org)
+        due = time.monotonic() >= self.last_heartbeat + 0.9 * self.settings.poll_interval.total_seconds()
+        if is_well and due and not self.failing.intersection(self.leases.held):
+            self.last_heartbeat = time.monotonic()
+            self.heartbeat.beat()
+
+    def _beaten(self, error: PollerError | None) -> None:
+        held = self.leases.held
+        metrics.LEASES.set(len(held))
+        if error is None:
+            self.database.worked("leases")
+        else:
+            self.database.failed("leases", error)
+
+    def _is_alive(self) -> str | None:
+        if self.leases.seconds_since_beat > STUCK:
+            return f"no sign of life for {self.leases.seconds_since_beat:.0f} s"
+        return None
+
+    def _is_ready(self) -> str | None:
+        return self.database.reason
+
+
+class _Database:
+    """Trouble with the database, said once, however many run into it."""
+
+    def __init__(self) -> None:
+        self._troubled: set[str] = set()
+        self._lock = threading.Lock()
+        self.reason: str | None = None
+
+    def failed(self, who: str, error: PollerError) -> None:
+        with self._lock:
+            if not self._troubled:
+                logger.error("database.failed", error=str(error))
+                metrics.DATABASE_UP.set(0)
+            self.reason = str(error)
+            self._troubled.add(who)
+
+    def worked(self, who: str) -> None:
+        with self._lock:
+            if who in self._troubled:
+                self._troubled.remove(who)
+                if not self._troubled:
+                    self.reason = None
+                    logger.info("database.recovered")
+                    metrics.DATABASE_UP.set(1)
+
+
 class _Poll:
     """The job of one org. Calling it says whether the org was caught up; it raises nothing."""
 
-    def __init__(
-        self, settings: Settings, store: Store, rules: Sequence[Rule], org: OrgSettings, stop: threading.Event
-    ) -> None:
-        self._store, self._rules, self._org, self._stop = store, rules, org.name, stop
-        self._lookback = settings.initial_lookback
-        self._log = SystemLog(org, settings.rate_limit_share, stop)
+    def __init__(self, work: _Work, org: OrgSettings) -> None:
+        self._work, self._org = work, org.name
+        self._log = SystemLog(org, work.settings.rate_limit_share, work.stop)
         self._error: str | None = None
 
+    def in_turn(self) -> bool:
+        """For who calls once: where another process has the org, wait until that one is done with it, or gone."""
+        began = utc_now()
+        patience = time.monotonic() + max(MOST_WAITING, 2 * self._work.settings.poll_interval.total_seconds())
+        while not self._work.leases.has(self._org):
+            if self._was_caught_up(began):
+                logger.info("org.caught_up_by_another", org=self._org)
+                return True
+            if self._work.database.reason is not None or self._work.stop.wait(0.1):
+                return False
+            if time.monotonic() > patience:
+                self._note("another process polls this org, and has not caught up with it. See poller status.")
+                return False
+        return self()
+
     def __call__(self) -> bool:
+        with self._work.leases.using(self._org) as lease:
+            return lease is not None and self._poll(lease)
+
+    def _poll(self, lease: Lease) -> bool:
+        work = self._work
         try:
-            cycle.poll(self._store, self._log, self._org, self._rules, self._lookback)
+            cycle.poll(work.store, self._log, self._org, work.rules, work.settings.initial_lookback, lease=lease)
         except Stopped:
             return False
+        except LeaseLost as error:
+            logger.info("lease.lost", org=self._org, reason=str(error))
+            work.leases.lost(lease)
+            return False
+        except DatabaseError as error:
+            work.database.failed(self._org, error)
+            self._fail(str(error), lease)
+            return False
         except PollerError as error:
-            self._note(str(error))
+            self._note(str(error), kind=getattr(error, "kind", None))
+            self._fail(str(error), lease)
             return False
         except Exception as error:
-            self._note(f"{type(error).__name__} (a bug in poller): {error}", is_bug=True)
+            message = f"{type(error).__name__} (a bug in poller): {error}"
+            self._note(message, is_bug=True)
+            self._fail(message, lease)
             return False
         if self._error is not None:
             logger.info("org.recovered", org=self._org)
             self._error = None
+        work.database.worked(self._org)
+        metrics.LAST_POLL.labels(self._org).set_to_current_time()
+        metrics.LAG.labels(self._org).set(0)
+        work.polled(self._org, is_well=True)
+        self._verify()
         return True
 
-    def _note(self, message: str, is_bug: bool = False) -> None:
-        """Log an error when it is new, not at each poll, and keep it for `poller status`."""
+    def _verify(self) -> None:
+        """Read an hour again that is old enough by now. What goes wrong with it is no failure of the poll."""
+        work = self._work
+        try:
+            cycle.verify_next(work.store, self._log, self._org, work.rules, work.settings.verify_after)
+        except Stopped:
+            pass
+        except PollerError as error:
+            logger.warning("verification.failed", org=self._org, reason=str(error))
+        except Exception:
+            logger.exception("verification.failed", org=self._org)
+
+    def _note(self, message: str, kind: str | None = None, is_bug: bool = False) -> None:
+        """Log an error when it is new, not at each poll."""
         if message != self._error:
-            logger.error("org.failed", org=self._org, error=message, exc_info=is_bug)
+            fields = {"kind": kind} if kind else {}
+            logger.error("org.failed", org=self._org, **fields, error=message, exc_info=is_bug)
             self._error = message
-        with contextlib.suppress(PollerError):
-            self._store.note_error(self._org, message, utc_now())
+
+    def _fail(self, message: str, lease: Lease) -> None:
+        """Keep an error for `poller status`, and for who asks since when."""
+        self._work.polled(self._org, is_well=False)
+        with suppress(PollerError):
+            self._work.store.note_error(self._org, message, utc_now(), lease)
+
+    def _was_caught_up(self, since: datetime) -> bool:
+        with suppress(PollerError):
+            then = self._work.store.caught_up(self._org)
+            return then is not None and then >= since
+        return False
 
 
-def _prune_hourly(settings: Settings, store: Store) -> None:
-    """For who calls once: in the first call of an hour, and before it polls, so that what it brings is there to be
-    looked at."""
-    with contextlib.suppress(PollerError):  # the polls will say it better
-        last = store.last_poll()
-        if last is not None and last < utc_now().replace(minute=0, second=0, microsecond=0):
-            _prune(settings, store)
+def _shut_down(scheduler: BackgroundScheduler, work: _Work) -> None:
+    """Let the pages in hand be finished. What takes longer is cut off: its transaction has not happened."""
+
+    def end() -> None:
+        work.health.stop()
+        scheduler.shutdown()
+        work.leases.close()
+
+    _finish(threading.Thread(target=end, daemon=True), work.stop, code=0)
 
 
-def _prune(settings: Settings, store: Store) -> None:
-    try:
-        deleted = store.prune(utc_now() - settings.retention)
-    except PollerError as error:
-        logger.error("retention.failed", error=str(error))  # noqa: TRY400
-    else:
-        if deleted:
-            logger.info("events.pruned", deleted=deleted)
-
-
-def _shut_down(scheduler: BackgroundScheduler) -> None:
-    """Let the pages in hand be finished. One that takes longer is cut off: its transaction has not happened."""
-    ending = threading.Thread(target=scheduler.shutdown, daemon=True)
-    ending.start()
-    ending.join(GRACE)
-    if ending.is_alive():
+def _finish(work: threading.Thread, stop: threading.Event, code: int) -> None:
+    """Wait for a thread to end. Once asked to stop, what it has in hand is given a moment, and then cut off: its
+    transaction has not happened."""
+    work.start()
+    while work.is_alive() and not stop.is_set():
+        work.join(0.05)
+    work.join(GRACE)
+    if work.is_alive():
         logger.info("daemon.stopped", cut_off=True)
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(0)
+        os._exit(code)

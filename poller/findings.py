@@ -78,7 +78,7 @@ def build(rule: Rule, rows: Sequence[Row], events: Mapping[str, Row]) -> Finding
         user_uid=user_uid,
         user_name=user_name,
         src_ips=tuple(ips),
-        summary=_summary(rule.summary, facts),
+        summary=summarize(rule.summary, facts),
         first_seen=first_seen,
         last_seen=head["trigger_time"],
         trigger_uid=trigger_uid,
@@ -185,7 +185,7 @@ def _listed(texts: Iterable[str | None], most: int = 3) -> str:
 _FIELD = re.compile(r"\{([^{}]+)\}")
 
 
-def _summary(clauses: Sequence[str], facts: Mapping[str, str]) -> str:
+def summarize(clauses: Sequence[str], facts: Mapping[str, str]) -> str:
     """One sentence of the clauses whose facts are all known.
 
     `{fact}` is a fact, `{a|b}` the first known of several, `{count:push|pushes}` a word for one or for more.

@@ -53,7 +53,7 @@ def ensure(store: Store, auto: bool) -> None:
             f"the database has schema {have}, newer than this program's {want}. Install the newer poller again."
         )
     if store.is_postgres and not auto:
-        where = store.url.render_as_string(hide_password=True)
+        where = store.shown
         state = "no poller schema" if have is None else f"schema {have} and this program needs {want}"
         raise DatabaseError(f"{where} has {state}. Run poller migrate, or set POLLER_AUTO_MIGRATE=true.")
     upgrade(store)

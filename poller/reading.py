@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -21,6 +20,7 @@ from urllib.parse import quote, unquote
 from poller.errors import DatabaseError, UsageError
 from poller.findings import moment
 from poller.revision import head
+from poller.sqlite import driver as sqlite3
 from poller.text import iso, without_secrets
 
 FINDING_COLUMNS = (
@@ -103,7 +103,7 @@ order by orgs.org
 _BACKFILLS = """
 select org, since_time, until_time, events_stored, started_time
 from backfills
-where finished_time is null
+where finished_time is null and kind = 'backfill'
 order by id
 """
 
@@ -282,7 +282,9 @@ def _connect_postgres(url: str) -> Any:
     conninfo = "postgresql://" + url.partition("://")[2]
     with _translated(url):
         try:
-            connection = psycopg.connect(conninfo, connect_timeout=10, application_name="poller")
+            connection = psycopg.connect(
+                conninfo, connect_timeout=10, application_name="poller", prepare_threshold=None
+            )
         except psycopg.ProgrammingError:
             raise DatabaseError(
                 f"{_shown(url)} is no database address. POLLER_DATABASE_URL takes postgresql://user@host/database."

@@ -122,6 +122,46 @@ orgs = Table(
     Column("pruned_before", BigInteger),  # events older than this (epoch ms) are gone: findings from there are settled
     Column("last_error", _text),
     Column("last_error_time", Instant),
+    Column("covered_until", BigInteger),  # what was published before this has been read, epoch ms by Okta's clock
+    Column("verified_until", BigInteger),  # and what was published before this has been read twice
+    Column("last_new_time", BigInteger),  # when a page last brought new events, epoch ms by Okta's clock
+    Column("failing_since", BigInteger),  # no page has come since then, epoch ms; NULL while polls succeed
+    Column("lease_holder", _text),  # `daemons.uid` of who polls this org
+    Column("lease_epoch", BigInteger, nullable=False, server_default="0"),  # one more with each holder
+)
+
+# The ledger: every page that was committed. The pages of a live cursor form a chain, each beginning at the link that
+# the one before ended with, or saying how it was opened; those of a backfill form one of their own.
+pages = Table(
+    "pages",
+    metadata,
+    Column("id", _serial, primary_key=True),
+    Column("org", _text, nullable=False),
+    Column("backfill_id", BigInteger),  # NULL: a page of the live cursor
+    Column("opened", _text),  # `first` or `reopened` where a chain begins; NULL inside of one
+    Column("link_in", _text, nullable=False),
+    Column("link_out", _text),  # NULL: the last page of a range
+    Column("since", BigInteger, nullable=False),  # what was published in [since, until) has been read, epoch ms
+    Column("until", BigInteger, nullable=False),
+    Column("time", BigInteger, nullable=False),  # when Okta gave it, epoch ms by its clock
+    Column("answers", Integer, nullable=False),  # how often: an empty page that comes again is no new row
+    Column("records", Integer, nullable=False),
+    Column("stored", Integer, nullable=False),  # of these: events not there before,
+    Column("late", Integer, nullable=False),  # some of them published before `since`,
+    Column("quarantined", Integer, nullable=False),  # and records that could not be events
+    Column("hash", _text, nullable=False),  # SHA-256 of the records, each with its length before it
+    Index("ix_pages_chain", "org", "backfill_id", "id"),
+    Index("ix_pages_until", "org", "until"),
+)
+
+# Who holds leases. A holder is gone when its time has run out by the database's clock.
+daemons = Table(
+    "daemons",
+    metadata,
+    Column("uid", _text, primary_key=True),
+    Column("fleet", _text, nullable=False),  # those with the same orgs share them
+    Column("process", _text, nullable=False),  # machine and process: that of a dead one is free at once
+    Column("alive_until", BigInteger, nullable=False),  # epoch ms
 )
 
 backfills = Table(
@@ -136,6 +176,8 @@ backfills = Table(
     Column("events_stored", BigInteger, nullable=False),
     Column("started_time", Instant, nullable=False),
     Column("finished_time", Instant),
+    Column("kind", _text, nullable=False, server_default="backfill"),  # or `verification`
+    Column("epoch", BigInteger, nullable=False, server_default="0"),  # one more with each process that goes on with it
     Index("ix_backfills_org", "org", "asked"),
 )
 

@@ -6,18 +6,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from poller.errors import DatabaseError, MalformedEvent, UsageError
+from poller import ledger, sqlite
+from poller.errors import DatabaseError, LeaseLost, MalformedEvent, UsageError
 from poller.findings import REASONS, STATUSES, Finding, Row, build, moment
+from poller.ledger import Turn
 from poller.normalize import Event, normalize
 from poller.raw import compress
 from poller.rules import Rule
@@ -29,10 +32,28 @@ from poller.schema import (
     finding_history,
     findings,
     orgs,
+    pages,
     quarantine,
 )
 from poller.slices import Slice, reopened
+from poller.text import printable, without_secrets
 
+if TYPE_CHECKING:
+    from poller.leases import Lease
+
+# Dead connections are noticed, and nothing is left in a pooler's hands: no prepared statements, no session settings.
+_POSTGRES = {
+    "application_name": "poller",
+    "connect_timeout": 10,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,  # ms
+    "prepare_threshold": None,
+}
+# A process that is stopped in the middle of a transaction holds its locks; Postgres then ends the transaction.
+_IF_STOPPED = "set local idle_in_transaction_session_timeout = '10s'"
+_COPYING, _COPIED = "set local statement_timeout = '30s'", "set local statement_timeout = 0"
 _COLUMNS = ("org", *Event._fields, "raw")
 _SUMMARY_COLUMNS = [column for column in events.c if column.name != "raw"]
 
@@ -43,14 +64,22 @@ class Batch:
 
     events: Sequence[tuple[Event, bytes]]
     rejects: Sequence[tuple[str, bytes]]
+    hash: str  # SHA-256 of the records
+
+    @property
+    def newest(self) -> int | None:
+        """Epoch ms."""
+        return max((event.time for event, _ in self.events), default=None)
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What was done: events new and already there, records quarantined, findings made, changed and undone."""
+    """What was done: events new and already there (`late`: new ones from before the span that their page covers),
+    records quarantined, findings made, changed and undone."""
 
     new: int = 0
     seen: int = 0
+    late: int = 0
     quarantined: int = 0
     found: int = 0
     changed: int = 0
@@ -70,18 +99,21 @@ class Backfill:
     until: datetime
     next_link: str | None
     events_stored: int
+    epoch: int
 
 
 def read_records(records: Iterable[bytes]) -> Batch:
     """Normalize and compress the records of one page; nothing here needs the database."""
     good: list[tuple[Event, bytes]] = []
     rejects: list[tuple[str, bytes]] = []
+    digest = hashlib.sha256()
     for record in records:
+        digest.update(b"%d " % len(record) + record)
         try:
             good.append((normalize(record), compress(record)))
         except MalformedEvent as error:
             rejects.append((str(error), record))
-    return Batch(good, rejects)
+    return Batch(good, rejects, digest.hexdigest())
 
 
 def utc_now() -> datetime:
@@ -100,17 +132,20 @@ class Store:
         self.url = sa.make_url(url)
         self.is_postgres = self.url.get_backend_name() == "postgresql"
         self._has_statistics = not self.is_postgres
+        self.on_rule: Callable[[str, float], object] = lambda name, seconds: None  # hears how long each rule took
         if self.is_postgres:
             self.engine = sa.create_engine(
                 self.url,
                 pool_pre_ping=True,
                 pool_size=16,
                 hide_parameters=True,
-                connect_args={"connect_timeout": 10, "application_name": "poller"},
+                connect_args=_POSTGRES,
             )
         else:
             self._prepare_file()
-            self.engine = sa.create_engine(self.url, hide_parameters=True, connect_args={"timeout": 60})
+            self.engine = sa.create_engine(
+                self.url, module=sqlite.driver, hide_parameters=True, connect_args={"timeout": 60}
+            )
             sa.event.listen(self.engine, "connect", _on_sqlite_connect)
             sa.event.listen(self.engine, "begin", _on_sqlite_begin)
 
@@ -123,6 +158,19 @@ class Store:
     def close(self) -> None:
         self.engine.dispose()
 
+    @property
+    def shown(self) -> str:
+        """Its address, without passwords."""
+        return without_secrets(self.url.render_as_string(hide_password=True))
+
+    @property
+    def version(self) -> str:
+        """Of the database, in words."""
+        if not self.is_postgres:
+            return f"SQLite {sqlite.VERSION}"
+        with self.reading() as connection:
+            return f"Postgres {connection.exec_driver_sql('show server_version').scalar()}"
+
     def _prepare_file(self) -> None:
         """A new database file can be read by its owner alone: it holds who signs in from where."""
         name = self.url.database
@@ -133,7 +181,8 @@ class Store:
         path = Path(name)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            with suppress(FileExistsError):
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
         except OSError as error:
             raise DatabaseError(f"can't open the database file {path}: {error.strerror}.") from None
 
@@ -151,6 +200,8 @@ class Store:
             self.engine.connect().execution_options(poller_write=True) as connection,
             connection.begin(),
         ):
+            if self.is_postgres:
+                connection.exec_driver_sql(_IF_STOPPED)
             yield connection
 
     @contextmanager
@@ -159,65 +210,82 @@ class Store:
         try:
             yield
         except (SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error) as error:
-            where = self.url.render_as_string(hide_password=True)
+            where = self.shown
             cause = (str(getattr(error, "orig", None) or error).strip() or type(error).__name__).splitlines()[0]
-            raise DatabaseError(f"the database {where} failed: {cause}. {_what_to_do(cause)}") from error
+            raise DatabaseError(
+                f"the database {where} failed: {without_secrets(cause)}. {_what_to_do(cause)}"
+            ) from error
 
     # ---- the line: pages ----
 
     def commit_poll(
-        self,
-        org: str,
-        batch: Batch,
-        next_link: str,
-        rules: Sequence[Rule],
-        now: datetime,
-        caught_up: bool = False,
+        self, org: str, batch: Batch, turn: Turn, rules: Sequence[Rule], now: datetime, lease: Lease | None = None
     ) -> Stored:
-        """One page of the live cursor: its events, their findings and the cursor behind it, in one transaction."""
+        """One page of the live cursor: its events, their findings, its entry in the ledger and the cursor behind it, in
+        one transaction. Raises LeaseLost: another process has taken the org over."""
         with self.writing() as connection:
-            self._lock_org(connection, org)
-            stored, newest = self._store(connection, org, batch, rules, now)
+            self._lock_org(connection, org, lease)
+            state = connection.execute(sa.select(orgs).where(orgs.c.org == org)).one()
+            part = ledger.covered(turn, state.covered_until, batch.newest)
+            stored, _ = self._store(connection, org, batch, rules, now, part.since)
+            ledger.record(connection, org, turn, part, _counts(batch, stored), batch.hash)
             values: dict[str, Any] = {
-                "next_link": next_link,
+                "next_link": turn.next_link or turn.link,
                 "last_poll_time": now,
                 "last_error": None,
                 "last_error_time": None,
+                "covered_until": max(part.until, state.covered_until or part.until),
             }
-            if caught_up:
+            if turn.is_end:
                 values["caught_up_time"] = now
-            if newest is not None:
-                previous = sa.func.coalesce(orgs.c.last_event_time, newest)
-                values["last_event_time"] = sa.case((previous > newest, previous), else_=newest)
+            if turn.is_end or stored.new:
+                values["failing_since"] = None
+            if stored.new:
+                values["last_new_time"] = turn.time
+            if batch.newest is not None:
+                values["last_event_time"] = max(batch.newest, state.last_event_time or batch.newest)
             connection.execute(sa.update(orgs).where(orgs.c.org == org).values(values))
         return stored
 
     def commit_backfill(
-        self, backfill: Backfill, batch: Batch, next_link: str | None, rules: Sequence[Rule], now: datetime
-    ) -> Stored:
-        """One page of a date range; `next_link` None says that it was the last. The live cursor is not touched."""
+        self, backfill: Backfill, batch: Batch, turn: Turn, rules: Sequence[Rule], now: datetime
+    ) -> tuple[Stored, list[Event]]:
+        """One page of a date range, and which events of it are new; a turn without a `next_link` was the last. The live
+        cursor is not touched. Raises LeaseLost: another process has gone on with the same range."""
         with self.writing() as connection:
             self._lock_org(connection, backfill.org)
-            stored, _ = self._store(connection, backfill.org, batch, rules, now)
-            connection.execute(
+            last = ledger.last_page(connection, backfill.org, backfill.id)
+            before = epoch_ms_of(backfill.since) if last is None else last.until
+            part = ledger.covered(turn, before, batch.newest, epoch_ms_of(backfill.until))
+            stored, fresh = self._store(connection, backfill.org, batch, rules, now)
+            ledger.record(connection, backfill.org, turn, part, _counts(batch, stored), batch.hash, backfill.id)
+            ours = (backfills.c.id == backfill.id) & (backfills.c.epoch == backfill.epoch)
+            moved = (
                 sa.update(backfills)
-                .where(backfills.c.id == backfill.id)
+                .where(ours)
                 .values(
-                    next_link=next_link,
+                    next_link=turn.next_link,
                     events_stored=backfills.c.events_stored + stored.new,
-                    finished_time=now if next_link is None else None,
+                    finished_time=now if turn.next_link is None else None,
                 )
             )
-        return stored
+            if connection.execute(moved).rowcount == 0:
+                raise LeaseLost("another process goes on with this range: leave it to that one, or stop it first.")
+        return stored, fresh
 
-    def _lock_org(self, connection: sa.Connection, org: str) -> None:
-        """From here to the commit nobody else stores events of this org. (SQLite has one writer anyway.)"""
-        self._ensure_org(connection, org)
-        if self.is_postgres:
-            connection.execute(sa.select(orgs.c.org).where(orgs.c.org == org).with_for_update())
+    def _lock_org(self, connection: sa.Connection, org: str, lease: Lease | None = None) -> None:
+        """From here to the commit nobody else stores events of this org (SQLite has one writer anyway), and it is still
+        the one of this lease."""
+        self.ensure_orgs(connection, [org])
+        query = sa.select(orgs.c.org).where(orgs.c.org == org).with_for_update()
+        if lease is not None:
+            query = query.where(orgs.c.lease_holder == lease.holder, orgs.c.lease_epoch == lease.epoch)
+        if connection.execute(query).first() is None:
+            raise LeaseLost(f"another process polls {org} now: what this one had in hand was not stored.")
 
-    def _ensure_org(self, connection: sa.Connection, org: str) -> None:
-        connection.execute(self._insert(orgs).values(org=org).on_conflict_do_nothing())
+    def ensure_orgs(self, connection: sa.Connection, names: Sequence[str]) -> None:
+        """Each org has its row."""
+        connection.execute(self._insert(orgs).on_conflict_do_nothing(), [{"org": name} for name in names])
 
     def _insert(self, table: sa.Table) -> Any:
         """SQLite and Postgres share `on conflict`, but not its constructor."""
@@ -226,25 +294,38 @@ class Store:
         return postgresql.insert(table) if self.is_postgres else sqlite.insert(table)
 
     def _store(
-        self, connection: sa.Connection, org: str, batch: Batch, rules: Sequence[Rule], now: datetime
-    ) -> tuple[Stored, int | None]:
-        """Events (once each), quarantine and findings. Returns the counts and the newest event time of the page."""
+        self,
+        connection: sa.Connection,
+        org: str,
+        batch: Batch,
+        rules: Sequence[Rule],
+        now: datetime,
+        late_before: int | None = None,
+    ) -> tuple[Stored, list[Event]]:
+        """Events (once each), quarantine and findings. Returns the counts and the new events."""
         fresh = self._unknown(connection, org, batch.events)
         if fresh:
             self._insert_events(connection, [(org, *event, raw) for event, raw in fresh])
             self._ensure_statistics(connection)
+        quarantined = 0
         for reason, raw in batch.rejects:
-            connection.execute(
+            kept = connection.execute(
                 self._insert(quarantine)
                 .values(org=org, received_time=now, reason=reason, raw=raw, raw_hash=hashlib.sha256(raw).hexdigest())
                 .on_conflict_do_nothing()
+                .returning(quarantine.c.id)
             )
-        stored = Stored(len(fresh), len(batch.events) - len(fresh), len(batch.rejects))
+            quarantined += len(kept.all())
         touched = [event for event, _ in fresh]
-        for rule in rules:
+        late = sum(event.time < late_before for event in touched) if late_before is not None else 0
+        stored = Stored(len(fresh), len(batch.events) - len(fresh), late, quarantined)
+        for rule in filter(Rule.is_about_events, rules):
+            began = time.perf_counter()
             for part in self._reopened(connection, rule, org, touched):
                 stored += self.reconcile(connection, rule, org, part, now)
-        return stored, max((event.time for event, _ in batch.events), default=None)
+            if touched:
+                self.on_rule(rule.name, time.perf_counter() - began)
+        return stored, touched
 
     def _unknown(
         self, connection: sa.Connection, org: str, page: Sequence[tuple[Event, bytes]]
@@ -269,9 +350,12 @@ class Store:
         names = ", ".join(_COLUMNS)
         if self.is_postgres:
             driver: Any = connection.connection.driver_connection
-            with driver.cursor() as cursor, cursor.copy(f"copy events ({names}) from stdin") as copy:
-                for row in rows:
-                    copy.write_row(row)
+            with driver.cursor() as cursor:
+                cursor.execute(_COPYING)
+                with cursor.copy(f"copy events ({names}) from stdin") as copy:
+                    for row in rows:
+                        copy.write_row(row)
+                cursor.execute(_COPIED)
         else:
             marks = ", ".join("?" * len(_COLUMNS))
             connection.exec_driver_sql(f"insert into events ({names}) values ({marks})", rows)
@@ -294,7 +378,7 @@ class Store:
         for day in range(start, end, 86_400_000):
             with self.writing() as connection:
                 self._lock_org(connection, org)
-                for rule in rules:
+                for rule in filter(Rule.is_about_events, rules):
                     part = Slice(day, min(day + 86_400_000, end))
                     total += self.reconcile(connection, rule, org, part, now)
         return total
@@ -375,29 +459,40 @@ class Store:
         return {tuple(item) for item in evidence} != set(finding.evidence)
 
     def _write_finding(self, connection: sa.Connection, finding: Finding, now: datetime, is_new: bool) -> None:
-        values = {**_content(finding), "modified_time": now, "superseded_time": None}
         if is_new:
-            connection.execute(
-                sa.insert(findings).values(
-                    **values,
-                    uid=finding.uid,
-                    org=finding.org,
-                    rule=finding.rule,
-                    trigger_uid=finding.trigger_uid,
-                    status="new",
-                    created_time=now,
-                )
-            )
-        else:
-            connection.execute(sa.update(findings).where(findings.c.uid == finding.uid).values(values))
-            connection.execute(sa.delete(finding_evidence).where(finding_evidence.c.finding_uid == finding.uid))
-        connection.execute(
-            sa.insert(finding_evidence),
-            [
-                {"finding_uid": finding.uid, "org": finding.org, "event_uid": uid, "role": role}
-                for uid, role in finding.evidence
-            ],
+            self.add_finding(connection, finding, now)
+            return
+        values = {**_content(finding), "modified_time": now, "superseded_time": None}
+        connection.execute(sa.update(findings).where(findings.c.uid == finding.uid).values(values))
+        connection.execute(sa.delete(finding_evidence).where(finding_evidence.c.finding_uid == finding.uid))
+        self._add_evidence(connection, finding)
+
+    def add_finding(self, connection: sa.Connection, finding: Finding, now: datetime) -> bool:
+        """A new finding with its evidence; False where it is there already."""
+        row = self._insert(findings).values(
+            **_content(finding),
+            uid=finding.uid,
+            org=finding.org,
+            rule=finding.rule,
+            trigger_uid=finding.trigger_uid,
+            status="new",
+            created_time=now,
+            modified_time=now,
         )
+        if connection.execute(row.on_conflict_do_nothing()).rowcount == 0:
+            return False
+        self._add_evidence(connection, finding)
+        return True
+
+    def _add_evidence(self, connection: sa.Connection, finding: Finding) -> None:
+        if finding.evidence:
+            connection.execute(
+                sa.insert(finding_evidence),
+                [
+                    {"finding_uid": finding.uid, "org": finding.org, "event_uid": uid, "role": role}
+                    for uid, role in finding.evidence
+                ],
+            )
 
     def _undo(self, connection: sa.Connection, uid: str, now: datetime) -> None:
         touched = connection.execute(
@@ -417,36 +512,61 @@ class Store:
         with self.reading() as connection:
             return connection.execute(sa.select(orgs.c.next_link).where(orgs.c.org == org)).scalar()
 
+    def caught_up(self, org: str) -> datetime | None:
+        """When there was nothing more to fetch for the last time."""
+        with self.reading() as connection:
+            return connection.execute(sa.select(orgs.c.caught_up_time).where(orgs.c.org == org)).scalar()
+
     def last_poll(self) -> datetime | None:
         """When a page of any org was last committed."""
         with self.reading() as connection:
             return connection.execute(sa.select(sa.func.max(orgs.c.last_poll_time))).scalar()
 
-    def note_error(self, org: str, message: str, now: datetime) -> None:
-        """Keep the last error of an org, for `poller status`."""
+    def note_error(self, org: str, message: str, now: datetime, lease: Lease | None = None) -> None:
+        """Keep the last error of an org, and since when it fails."""
         with self.writing() as connection:
-            self._ensure_org(connection, org)
+            self._lock_org(connection, org, lease)
             connection.execute(
-                sa.update(orgs).where(orgs.c.org == org).values(last_error=message[:1000], last_error_time=now)
+                sa.update(orgs)
+                .where(orgs.c.org == org)
+                .values(
+                    last_error=printable(without_secrets(message))[:1000],
+                    last_error_time=now,
+                    failing_since=sa.func.coalesce(orgs.c.failing_since, epoch_ms_of(now)),
+                )
             )
 
     def open_backfill(
-        self, org: str, asked: str, since: datetime, until: datetime, now: datetime
+        self, org: str, asked: str, since: datetime, until: datetime, now: datetime, kind: str = "backfill"
     ) -> tuple[Backfill, bool]:
-        """The unfinished backfill of this org asked for in these words, else a new one; and whether it resumes."""
+        """The unfinished backfill of this org asked for in these words, else a new one; and whether it resumes. Whoever
+        opens it last is the one who can go on with it."""
         with self.writing() as connection:
-            self._ensure_org(connection, org)
-            query = sa.select(backfills).where(
-                backfills.c.org == org, backfills.c.asked == asked, backfills.c.finished_time.is_(None)
+            self._lock_org(connection, org)
+            query = sa.select(backfills.c.id).where(
+                backfills.c.org == org,
+                backfills.c.asked == asked,
+                backfills.c.kind == kind,
+                backfills.c.finished_time.is_(None),
             )
-            row = connection.execute(query.order_by(backfills.c.id.desc())).first()
-            resumed = row is not None
-            if row is None:
-                values = {"org": org, "asked": asked, "since_time": since, "until_time": until, "events_stored": 0}
-                inserted = connection.execute(sa.insert(backfills).values(**values, started_time=now))
-                key: Any = inserted.inserted_primary_key
-                row = connection.execute(sa.select(backfills).where(backfills.c.id == key[0])).one()
-        return Backfill(row.id, row.org, row.since_time, row.until_time, row.next_link, row.events_stored), resumed
+            key = connection.execute(query.order_by(backfills.c.id.desc())).scalar()
+            is_resumed = key is not None
+            if key is None:
+                values = {"org": org, "asked": asked, "kind": kind, "since_time": since, "until_time": until}
+                inserted = connection.execute(sa.insert(backfills).values(**values, events_stored=0, started_time=now))
+                primary: Any = inserted.inserted_primary_key
+                key = primary[0]
+            ours = backfills.c.id == key
+            connection.execute(sa.update(backfills).where(ours).values(epoch=backfills.c.epoch + 1))
+            row = connection.execute(sa.select(backfills).where(ours)).one()
+        opened = Backfill(row.id, row.org, row.since_time, row.until_time, row.next_link, row.events_stored, row.epoch)
+        return opened, is_resumed
+
+    def note_verified(self, org: str, until: int) -> None:
+        """What was published before `until` (epoch ms) has been read twice."""
+        with self.writing() as connection:
+            further = orgs.c.verified_until.is_(None) | (orgs.c.verified_until < until)
+            connection.execute(sa.update(orgs).where(orgs.c.org == org, further).values(verified_until=until))
 
     # ---- people ----
 
@@ -474,6 +594,7 @@ class Store:
         with self.writing() as connection:
             further = orgs.c.pruned_before.is_(None) | (orgs.c.pruned_before < limit)
             connection.execute(sa.update(orgs).where(further).values(pruned_before=limit))
+            connection.execute(sa.delete(pages).where(pages.c.until < limit))
         is_evidence = sa.exists().where(
             finding_evidence.c.org == events.c.org, finding_evidence.c.event_uid == events.c.uid
         )
@@ -488,6 +609,15 @@ class Store:
             deleted += gone
             if gone < batch:
                 return deleted
+
+
+def _counts(batch: Batch, stored: Stored) -> dict[str, int]:
+    return {
+        "records": len(batch.events) + len(batch.rejects),
+        "stored": stored.new,
+        "late": stored.late,
+        "quarantined": len(batch.rejects),
+    }
 
 
 def _content(finding: Finding) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from poller import migrate
+from poller.ledger import Turn
 from poller.rules import load_rules
-from poller.store import Store, read_records
+from poller.store import Store, epoch_ms_of, read_records
 
 ROOT = Path(__file__).parents[1]
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -112,4 +113,5 @@ def fill(url: str, records: Iterable[bytes], org: str, page: int = 50) -> None:
         for start in range(0, len(everything), page):
             batch = read_records(everything[start : start + page])
             link = f"https://{org}/api/v1/logs?after={start}"
-            store.commit_poll(org, batch, link, rules, NOW, caught_up=start + page >= len(everything))
+            time, is_end = epoch_ms_of(NOW), start + page >= len(everything)
+            store.commit_poll(org, batch, Turn(link, link, time, is_end), rules, NOW)

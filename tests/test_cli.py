@@ -23,7 +23,10 @@ from poller.store import Store
 from tests.command_line import NOW, CommandLine, fill
 from tests.timelines import ALICE, BOB, ORG, OTHER_ORG, Record, User, record, uid_of
 
-COMMANDS = ("run", "backfill", "findings", "rules", "migrate", "doctor", "status", "demo", "events")
+COMMANDS = (
+    *("run", "backfill", "findings", "rules", "migrate", "doctor", "status", "demo", "events"),
+    *("completeness", "copy"),
+)
 FINDING_KEYS = {
     *("uid", "org", "rule", "title", "severity", "confidence", "status", "user_uid", "user_name", "src_ips", "summary"),
     *("first_seen_time", "last_seen_time", "created_time", "modified_time", "trigger_uid", "evidence_count"),
@@ -429,7 +432,7 @@ def test_reading_starts_without_the_libraries_that_are_slow_to_import(stored: Co
     result = stored(*words.split(), python=("-X", "importtime"))
     assert result.code == 0
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in result.err.splitlines()}
-    assert "sqlite3" in imported
+    assert imported & {"sqlite3", "pysqlite3", "sqlean"}
     assert imported.isdisjoint({"sqlalchemy", "alembic", "structlog", "aiohttp", "okta", "apscheduler", "rich", "yaml"})
 
 
@@ -486,7 +489,8 @@ def test_rules_are_listed_with_their_parameters_in_force(poller: CommandLine) ->
     (poller.folder / "poller.toml").write_text('[rules.push_fatigue]\nwindow = "90s"\nseverity = "high"\n')
     listed = poller("rules")
     assert listed.code == 0
-    assert re.search(r"^push_fatigue +high +yes +rejections = 2, window = 90s ", listed.out, re.MULTILINE)
+    assert re.search(r"^push_fatigue +high +yes +rejections = 2, window =", listed.out, re.MULTILINE)
+    assert "90s" in listed.out
     assert max(map(len, listed.out.splitlines())) <= 100
 
 
@@ -495,7 +499,8 @@ def test_one_rule_is_shown_with_sql_to_paste_parameters_and_runbook(poller: Comm
     assert (shown.code, shown.err) == (0, "")
     from poller.rules import load_rules
 
-    assert load_rules()[0].sql in shown.out
+    [rule] = [rule for rule in load_rules() if rule.name == "push_fatigue"]
+    assert rule.sql in shown.out
     assert "rejections = 2, window = 10m" in shown.out
     assert "did you try to sign in" in " ".join(shown.out.split())
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from poller import schema
 from poller.cycle import backfill, poll
 from poller.demo.okta import Answer, Request, SimulatedOkta, okta_error
-from poller.errors import OktaRefused, Stopped, UnsafeLink
+from poller.errors import LostCursor, OktaRefused, Stopped, UnsafeLink
 from poller.settings import OrgSettings
 from poller.store import Store
 from poller.system_log import SystemLog
@@ -205,16 +205,45 @@ def test_an_answer_without_next_keeps_the_cursor(store, okta):
     run_poll(store, okta)
     cursor = store.cursor(ORG)
     okta.append([event(1)])
-    okta.answer_next(lambda request: replace(okta.answer(request), headers=()))
+    okta.intercept = lambda request: replace(okta.answer(request), headers=())
     assert run_poll(store, okta).stored.new == 1
     assert store.cursor(ORG) == cursor
 
 
-def test_an_okta_that_leads_in_a_circle_does_not_hold_the_poll(store, okta):
+def test_an_okta_that_leads_in_a_circle_loses_nothing_and_is_said(store, okta):
     full = json.dumps([event(number) for number in range(1000)]).encode()
     okta.intercept = lambda request: Answer(200, (("Link", f'<{request.url}>; rel="next"'),), full)
-    assert run_poll(store, okta).pages == 1
-    assert run_poll(store, okta).stored.seen == 1000
+    with pytest.raises(LostCursor):
+        run_poll(store, okta)
+    assert len(stored(store)) == 1000
+    okta.append([event(number) for number in range(1200)])
+    okta.intercept = None
+    assert run_poll(store, okta).stored.new == 200
+
+
+def test_a_circle_of_links_that_all_look_new_is_noticed(store, okta):
+    page = json.dumps([event(number) for number in range(1000)]).encode()
+
+    def answer(request: Request) -> Answer:
+        link = f"{okta.url}/api/v1/logs?after={len(okta.requests)}"
+        return Answer(200, (("Link", f'<{link}>; rel="next"'),), page)
+
+    okta.intercept = answer
+    with pytest.raises(LostCursor, match="circle"):
+        run_poll(store, okta)
+    assert len(stored(store)) == 1000
+
+
+def test_a_page_that_always_breaks_the_chain_is_passed_by(store, okta):
+    okta.append([event(number) for number in range(3000)])
+
+    def broken(request: Request) -> Answer:
+        answer = okta.answer(request)
+        return replace(answer, headers=()) if b"event-1500" in answer.body else answer
+
+    okta.intercept = broken
+    run_poll(store, okta)
+    assert len(stored(store)) == 3000
 
 
 @pytest.mark.parametrize("status", [400, 404, 410])

@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -67,6 +69,7 @@ def start(database_url, tmp_path) -> Iterator[Callable[..., subprocess.Popen[str
         *orgs: SimulatedOkta, what: str = "run", interval: str = "200ms", level: str = "info"
     ) -> subprocess.Popen[str]:
         config = tmp_path / "poller.toml"
+        config.touch(0o600)
         config.write_text(
             "".join(
                 f'[[orgs]]\nname = "org-{number}"\norg_url = "{org.url}"\napi_token = "{org.token}"\n'
@@ -82,6 +85,7 @@ def start(database_url, tmp_path) -> Iterator[Callable[..., subprocess.Popen[str
                 "POLLER_DATABASE_URL": database_url,
                 "POLLER_POLL_INTERVAL": interval,
                 "POLLER_LOG_LEVEL": level,
+                "POLLER_HEALTH_ADDRESS": "off",
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -160,11 +164,15 @@ def test_a_signal_ends_it_in_the_middle_of_anything(start, okta, answer):
 
 def test_a_page_that_cannot_be_finished_in_time_is_cut_off_and_fetched_again(start, store, okta):
     okta.append([event(0)])
+    may_answer = threading.Event()
+    okta.intercept = lambda _: may_answer.wait(60) and None
+    process = start(okta)
+    until(lambda: okta.requests)
     with store.writing() as connection:  # nobody else can write meanwhile
         if store.is_postgres:
             connection.execute(sa.text("lock table orgs in exclusive mode"))
-        process = start(okta)
-        until(lambda: okta.requests)
+        may_answer.set()
+        time.sleep(1)  # it has the page in hand by now, and can't store it
         code, _, lines = ended(process)
     assert (code, lines[-1]["cut_off"]) == (0, True)
     start(okta)
@@ -214,7 +222,7 @@ def test_many_orgs_that_do_not_answer_hold_no_other_back(start, store, okta):
 
 
 def test_a_poll_that_outlasts_its_interval_is_not_run_twice_nor_warned_of(start, okta):
-    okta.intercept = lambda request: Answer(body=b"[]", delay=1)
+    okta.intercept = lambda request: replace(okta.answer(request), delay=1)
     process = start(okta, interval="100ms")
     until(lambda: len(okta.requests) == 3)
     _, _, lines = ended(process)

@@ -19,7 +19,7 @@ from poller.errors import DatabaseError, UsageError
 from poller.raw import decompress
 from poller.store import Store, epoch_ms_of, read_records
 from tests.activity_timeline import parse
-from tests.delivery import NOW, deliver, found, push_fatigue
+from tests.delivery import NOW, deliver, found, push_fatigue, turn
 
 ATTACK = """
     09:00:00  alice  push_rejected
@@ -45,9 +45,8 @@ def rows(store: Store, table: sa.Table) -> list[dict[str, Any]]:
 
 def test_a_page_its_findings_its_quarantine_and_its_cursor_commit_together(store: Store) -> None:
     batch = read_records([*records(ATTACK), b'{"no": "uuid"}'])
-    stored = store.commit_poll(
-        "acme", batch, "https://acme.okta.com/api/v1/logs?after=1%2C2&x=%20", push_fatigue(), NOW
-    )
+    following = replace(turn(), next_link="https://acme.okta.com/api/v1/logs?after=1%2C2&x=%20")
+    stored = store.commit_poll("acme", batch, following, push_fatigue(), NOW)
     assert (stored.new, stored.seen, stored.quarantined, stored.found) == (3, 0, 1, 1)
     assert store.cursor("acme") == "https://acme.okta.com/api/v1/logs?after=1%2C2&x=%20"
     assert [row["reason"] for row in rows(store, schema.quarantine)] == ["no uuid"]
@@ -57,7 +56,7 @@ def test_a_page_its_findings_its_quarantine_and_its_cursor_commit_together(store
 def test_a_page_whose_rules_fail_leaves_nothing_behind(store: Store) -> None:
     broken = [replace(rule, sql="select no_such_column from events") for rule in push_fatigue()]
     with pytest.raises(DatabaseError):
-        store.commit_poll("acme", read_records([*records(ATTACK), b"5"]), "https://acme.okta.com/next", broken, NOW)
+        store.commit_poll("acme", read_records([*records(ATTACK), b"5"]), turn(), broken, NOW)
     assert store.cursor("acme") is None
     assert not any(rows(store, table) for table in schema.metadata.sorted_tables)
 
@@ -65,7 +64,7 @@ def test_a_page_whose_rules_fail_leaves_nothing_behind(store: Store) -> None:
 def test_an_event_is_stored_once_however_often_it_comes(store: Store) -> None:
     page = records(ATTACK)
     for batch in (page + page, page, page[1:]):
-        store.commit_poll("acme", read_records([*batch, b"[]"]), "https://acme.okta.com/next", push_fatigue(), NOW)
+        store.commit_poll("acme", read_records([*batch, b"[]"]), turn(), push_fatigue(), NOW)
     assert len(rows(store, schema.events)) == 3
     assert len(rows(store, schema.quarantine)) == 1
     assert len(found(store)) == 1

@@ -51,7 +51,7 @@ def _run(arguments: list[str]) -> int:
 
 def _failed(message: str, code: int) -> int:
     if code:
-        print(f"poller: {printable(' '.join(message.split()))}", file=sys.stderr)
+        print(f"poller: {printable(without_secrets(' '.join(message.split())))}", file=sys.stderr)
     return code
 
 

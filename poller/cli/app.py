@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from poller.cli import demo, doctor, events, findings, operate, output, rules, status
+from poller.cli import completeness, copy, demo, doctor, events, findings, operate, output, rules, status
 
 WATCH, READ, CARE = "Watch", "Read what was found", "Look after it"
 
@@ -47,8 +47,10 @@ app.command(rich_help_panel=WATCH)(demo.demo)
 app.command(rich_help_panel=WATCH)(operate.run)
 app.command(rich_help_panel=WATCH)(operate.backfill)
 app.command(rich_help_panel=WATCH)(status.status)
+app.command(rich_help_panel=WATCH)(completeness.completeness)
 app.add_typer(findings.app, name="findings", rich_help_panel=READ)
 app.add_typer(events.app, name="events", rich_help_panel=READ)
 app.add_typer(rules.app, name="rules", rich_help_panel=READ)
 app.command(rich_help_panel=CARE)(doctor.doctor)
 app.command(rich_help_panel=CARE)(operate.migrate)
+app.command(rich_help_panel=CARE)(copy.copy)

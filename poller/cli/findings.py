@@ -194,7 +194,7 @@ def page(
     yield output.cell(finding["title"], f"bold {style}".strip())
     yield output.cell(finding["summary"], most=output.LONGEST_TEXT)
     yield ""
-    who = finding["user_name"] or "a user without a name"
+    who = f"{finding['user_name'] or 'a user without a name'} ({finding['user_uid']})"
     ips = " ".join(finding["src_ips"][:10]) + (" ..." if len(finding["src_ips"]) > 10 else "")
     status = finding["status"]
     if finding["superseded_time"]:
@@ -205,14 +205,15 @@ def page(
             ("severity", output.cell(finding["severity"], style)),
             ("confidence", finding["confidence"]),
             ("status", status),
-            ("user", f"{who} ({finding['user_uid']})"),
+            *([("user", who)] if timeline else []),
             ("org", finding["org"]),
-            ("from", ips or "-"),
+            *([("from", ips or "-")] if timeline else []),
             ("seen", f"{output.moment(finding['first_seen_time'])} to {output.moment(finding['last_seen_time'])} UTC"),
             ("rule", finding["rule"]),
         ]
     )
-    yield from ("", output.cell("Evidence", "bold"), _timeline(timeline))
+    if timeline:  # a finding about poller itself has none
+        yield from ("", output.cell("Evidence", "bold"), _timeline(timeline))
     if history:
         yield from ("", output.cell("Triage", "bold"), _history(history))
 
@@ -279,11 +280,13 @@ def _runbook(name: str, settings: Settings) -> Iterator[RenderableType]:
 
 def _next_steps(finding: dict[str, Any]) -> str:
     """Commands to copy: one to a line, never folded to the width of a table."""
-    uid, user = finding["uid"][:SHORT], shlex.quote(finding["user_uid"] or "")
-    event, org = shlex.quote(finding["trigger_uid"]), shlex.quote(finding["org"])
-    commands = (
-        f"poller findings set {uid} --status in_progress",
-        f"poller findings --user={user} --since 30d",
-        f"poller events show {event} --org={org}",
-    )
+    uid, org = finding["uid"][:SHORT], shlex.quote(finding["org"])
+    commands = [f"poller findings set {uid} --status in_progress"]
+    if finding["evidence_count"]:
+        commands += [
+            f"poller findings --user={shlex.quote(finding['user_uid'] or '')} --since 30d",
+            f"poller events show {shlex.quote(finding['trigger_uid'])} --org={org}",
+        ]
+    else:
+        commands += ["poller status", "poller doctor"]
     return "\nNext\n" + "".join(f"  {printable(command)}\n" for command in commands)

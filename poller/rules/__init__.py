@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
@@ -17,6 +17,7 @@ from poller.settings import RuleSettings, parse_duration
 
 RULES_FOLDER = Path(__file__).parent
 SLICE_BINDS = ("org", "since", "until")
+WATCH_BINDS = ("now", "started")
 _HEADER = re.compile(r"\s*/\*(.*?)\*/", re.DOTALL)
 _BIND = re.compile(r"(?<![:\w]):([a-zA-Z_]\w*)")
 _NOT_SQL = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'", re.DOTALL)
@@ -47,6 +48,11 @@ class Rule:
     sql: str
     folder: Path
     enabled: bool = True
+    watches: str = "events"
+
+    def is_about_events(self) -> bool:
+        """Whether it is run over slices of events; else it is asked every minute how poller itself is (`watch`)."""
+        return self.watches == "events"
 
     @property
     def lookback(self) -> int:
@@ -99,20 +105,23 @@ def read_rule(folder: Path) -> Rule:
         raise RuleError(f"{where}:{line}: the metadata is not YAML: {getattr(error, 'problem', error)}.") from None
     if not isinstance(meta, dict):
         raise RuleError(f"{where}:1: the metadata is not a mapping of keys to values.")
-    for key in ("title", "id", "level", "parameters", "lookback"):
+    watches = str(meta.get("watches", "events"))
+    if watches not in ("events", "poller"):
+        raise RuleError(f"{where}:1: it watches {watches!r}, which is neither `events` nor `poller`.")
+    for key in ("title", "id", "level", "parameters", *(("lookback",) if watches == "events" else ())):
         if key not in meta:
             raise RuleError(f"{where}:1: the metadata has no `{key}`.")
     if meta["level"] not in SEVERITIES:
         raise RuleError(f"{where}:1: level {meta['level']!r} is not one of {', '.join(SEVERITIES)}.")
     defaults = meta["parameters"] or {}
-    lookback, lookahead = str(meta["lookback"]), str(meta.get("lookahead", "0s"))
+    lookback, lookahead = str(meta.get("lookback", "0s")), str(meta.get("lookahead", "0s"))
     try:
         parameters = {name: _parameter(value) for name, value in defaults.items()}
         _span(lookback, parameters)
         _span(lookahead, parameters)
     except ValueError as error:
         raise RuleError(f"{where}:1: {error}.") from None
-    _check_binds(where, text, parameters)
+    _check_binds(where, text, {*parameters, *(SLICE_BINDS if watches == "events" else WATCH_BINDS)}, parameters)
     if not (folder / "README.md").is_file():
         raise RuleError(f"rules/{folder.name}/README.md: there is no runbook beside the rule.")
     return Rule(
@@ -132,6 +141,7 @@ def read_rule(folder: Path) -> Rule:
         summary=tuple(meta.get("summary") or ("{user}: " + str(meta["title"]),)),
         sql=text[header.end() :].strip().rstrip(";"),
         folder=folder,
+        watches=watches,
     )
 
 
@@ -171,10 +181,10 @@ def _span(expression: str, parameters: Mapping[str, int]) -> int:
     return total
 
 
-def _check_binds(where: str, text: str, parameters: Mapping[str, int]) -> None:
+def _check_binds(where: str, text: str, known: Collection[str], parameters: Collection[str]) -> None:
     blank = _NOT_SQL.sub(lambda match: re.sub(r"[^\n]", " ", match.group()), text)
     for match in _BIND.finditer(blank):
-        if match[1] not in parameters and match[1] not in SLICE_BINDS:
+        if match[1] not in known:
             line = 1 + blank[: match.start()].count("\n")
             declared = ", ".join(parameters)
             raise RuleError(f"{where}:{line}: unknown parameter :{match[1]} (this rule declares {declared}).")
