@@ -16,7 +16,7 @@ import structlog
 from poller import metrics
 from poller.errors import LostCursor, OktaRefused, Stopped
 from poller.findings import moment
-from poller.ledger import FIRST, REOPENED, Turn
+from poller.ledger import FIRST, KEPT, REOPENED, Turn
 from poller.rules import Rule
 from poller.schema import orgs, pages
 from poller.store import Backfill, Batch, Store, Stored, epoch_ms_of, read_records, utc_now
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from poller.system_log import SystemLog
 
 OVERLAP = timedelta(hours=1)  # how far before the last committed event a lost cursor is opened anew
-KEPT = timedelta(days=90)  # Okta gives nothing older, and refuses to look back twice as far
 AT_WORK = threading.Semaphore(4)  # pages being read and stored at once: more would take memory, and no less time
 VERIFIED_AT_ONCE = timedelta(hours=1)
 MOST_REPEATS = 3  # of one page in a run; Okta may repeat a page, but doesn't go on and on with it
@@ -110,7 +109,8 @@ class _Line:
                     # with an event from after the beginning, all that there was at the beginning has come.
                     is_news = page.is_short and page.next_link is not None and _has_event(batch, began, page.time)
                     is_end = page.is_last or is_news
-                    turn = Turn(page.link, page.next_link or page.link, page.time, is_end, opened, since)
+                    complete = None if page.is_last else began
+                    turn = Turn(page.link, page.next_link or page.link, page.time, is_end, opened, since, complete)
                     stored = self.store.commit_poll(self.org, batch, turn, self.rules, self.now(), self.lease)
                 opened = since = None
                 _tell(self.org, stored)
@@ -158,6 +158,7 @@ def backfill(
     for part in _parts(store, org, asked, since, until, now, "backfill"):
         total += _fetch_range(store, log, part, rules, now, progress)
         total += Fetched(0, store.run_rules(org, rules, part.since, part.until, now()))
+        store.finish_backfill(part, now())
     logger.info("backfill.finished", org=org, pages=total.pages, new=total.stored.new, findings=total.stored.found)
     return total
 
@@ -184,6 +185,7 @@ def verify(
 
     for part in _parts(store, org, f"since {since.isoformat()}", since, until, now, "verification"):
         total += _fetch_range(store, log, part, rules, now, progress, found)
+        store.finish_backfill(part, now())
     metrics.RECOVERED.labels(org).inc(total.stored.new)
     say = logger.warning if total.stored.new else logger.info
     span = {"since": since.isoformat(), "until": until.isoformat()}
@@ -197,14 +199,19 @@ def verify_next(
     """Verify the next hour that is `after` old by now; None where there is none. What was that old when it was read
     first needs no second look. Raises as `backfill` does."""
     with store.reading() as connection:
-        begin = connection.execute(sa.select(orgs.c.verified_until).where(orgs.c.org == org)).scalar()
+        state = connection.execute(sa.select(orgs).where(orgs.c.org == org)).first()
+        if state is None:
+            return None
+        begin, pruned_before = state.verified_until, state.pruned_before
         if begin is None:
             live = (pages.c.org == org) & pages.c.backfill_id.is_(None)
-            first = connection.execute(sa.select(pages).where(live).order_by(pages.c.id).limit(1)).first()
+            oldest = sa.select(pages).where(live).order_by(pages.c.backfill_id, pages.c.id).limit(1)
+            first = connection.execute(oldest).first()
             if first is None:
                 return None
             begin = max(first.since, first.time - after // timedelta(milliseconds=1))
-    since = moment(begin)
+    kept = max(now() - KEPT + VERIFIED_AT_ONCE, moment(pruned_before or 0))
+    since = max(moment(begin), _whole_ms(kept))
     until = since + VERIFIED_AT_ONCE
     if until > now() - after:
         return None
@@ -239,6 +246,8 @@ def _fetch_range(
     found: Callable[[Sequence[Event]], None] = lambda fresh: None,
 ) -> Fetched:
     """Fetch a range from where it was left; from its beginning where Okta no longer takes the stored link."""
+    if part.is_fetched:
+        return Fetched()
     link, opened, since = log.bounded_link(part.since, part.until), FIRST, epoch_ms_of(part.since)
     if part.next_link is not None and log.owns(part.next_link):
         try:
@@ -264,21 +273,26 @@ def _follow_range(
     found: Callable[[Sequence[Event]], None],
 ) -> Fetched:
     done, reached, given = Fetched(), part.since, Counter[str]()
+    going: str | None = link
     try:
-        with closing(log.pages(link, bounded=True)) as pages:
-            for page in pages:
-                batch = read_records(page.records)
-                _check_progress(given, batch, part.org)
-                next_link = None if page.is_last else page.next_link or page.link
-                turn = Turn(page.link, next_link, page.time, page.is_last, opened, since)
-                stored, fresh = store.commit_backfill(part, batch, turn, rules, now())
-                opened = since = None
-                found(fresh)
-                _tell(part.org, stored)
-                done += Fetched(1, stored)
-                newest = part.since if batch.newest is None else moment(batch.newest)
-                reached = part.until if page.is_last else min(max(reached, newest), part.until)
-                progress(reached, part.events_stored + done.stored.new)
+        while going is not None:
+            with closing(log.pages(going, bounded=True)) as pages:
+                for page in pages:
+                    batch = read_records(page.records)
+                    _check_progress(given, batch, part.org)
+                    newest = max((moment(event.time) for event, _ in batch.events), default=reached)
+                    going = page.next_link or page.link
+                    if page.is_last:  # a full one may only have lost its `next`: what lies behind it is asked for
+                        has_more = not page.is_short and reached < newest < part.until
+                        going = log.bounded_link(newest, part.until) if has_more else None
+                    turn = Turn(page.link, going, page.time, going is None, opened, since)
+                    stored, fresh = store.commit_backfill(part, batch, turn, rules, now())
+                    opened = since = None
+                    found(fresh)
+                    _tell(part.org, stored)
+                    done += Fetched(1, stored)
+                    reached = part.until if going is None else min(max(reached, newest), part.until)
+                    progress(reached, part.events_stored + done.stored.new)
     except Stopped:
         events = part.events_stored + done.stored.new
         raise Stopped(
@@ -290,7 +304,7 @@ def _follow_range(
 
 def _check_progress(given: Counter[str], batch: Batch, org: str) -> None:
     """Raises LostCursor where the same page comes again and again in one run, by whatever links."""
-    if batch.newest is not None:
+    if batch.events:
         given[batch.hash] += 1
         if given[batch.hash] > MOST_REPEATS:
             raise LostCursor(

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -31,6 +31,7 @@ from poller.system_log import SystemLog
 THREADS = 32  # orgs that are polled at the same time, at most: those that answer don't wait for many that don't
 WATCHING = timedelta(minutes=1)  # how often poller looks at itself, at least
 MOST_WAITING = 120  # seconds that `run --once` waits, at least, for another process that has an org
+VERIFY_AGAIN = 900  # seconds after which a verification that failed is tried again
 STUCK = 300  # seconds without a try to renew leases, after which the process is not well
 GRACE = 1.5  # seconds that a page in hand is given to be finished once asked to stop
 
@@ -151,9 +152,10 @@ class _Work:
 
     def look(self) -> None:
         """How poller itself is: once a minute, and at the end of `run --once`."""
-        held = self.leases.held
+        held = set(self.leases.held)
+        interval = self.settings.poll_interval
         try:
-            watch.look(self.store, self.rules, held, utc_now(), self.started)
+            watch.look(self.store, self.rules, held, utc_now(), self.started, interval)
             watch.count_open(self.store, held)
             watch.tell_lag(self.store, held)
         except PollerError as error:
@@ -199,6 +201,7 @@ class _Work:
         metrics.LEASES.set(len(held))
         if error is None:
             self.database.worked("leases")
+            self.database.forget_all_but({*held, "leases", "poller itself"})
         else:
             self.database.failed("leases", error)
 
@@ -229,12 +232,19 @@ class _Database:
 
     def worked(self, who: str) -> None:
         with self._lock:
-            if who in self._troubled:
-                self._troubled.remove(who)
-                if not self._troubled:
-                    self.reason = None
-                    logger.info("database.recovered")
-                    metrics.DATABASE_UP.set(1)
+            self._keep(self._troubled - {who})
+
+    def forget_all_but(self, who: Collection[str]) -> None:
+        """Others poll the rest by now, or it is tried again by and by."""
+        with self._lock:
+            self._keep(self._troubled.intersection(who))
+
+    def _keep(self, troubled: set[str]) -> None:
+        if self._troubled and not troubled:
+            self.reason = None
+            logger.info("database.recovered")
+            metrics.DATABASE_UP.set(1)
+        self._troubled = troubled
 
 
 class _Poll:
@@ -244,6 +254,7 @@ class _Poll:
         self._work, self._org = work, org.name
         self._log = SystemLog(org, work.settings.rate_limit_share, work.stop)
         self._error: str | None = None
+        self._verify_again = 0.0  # by time.monotonic
 
     def in_turn(self) -> bool:
         """For who calls once: where another process has the org, wait until that one is done with it, or gone."""
@@ -279,6 +290,7 @@ class _Poll:
             self._fail(str(error), lease)
             return False
         except PollerError as error:
+            work.database.worked(self._org)
             self._note(str(error), kind=getattr(error, "kind", None))
             self._fail(str(error), lease)
             return False
@@ -298,15 +310,20 @@ class _Poll:
         return True
 
     def _verify(self) -> None:
-        """Read an hour again that is old enough by now. What goes wrong with it is no failure of the poll."""
+        """Read an hour again that is old enough by now. What goes wrong with it is no failure of the poll, and does not
+        hold up the next ones."""
         work = self._work
+        if time.monotonic() < self._verify_again:
+            return
         try:
             cycle.verify_next(work.store, self._log, self._org, work.rules, work.settings.verify_after)
         except Stopped:
             pass
         except PollerError as error:
+            self._verify_again = time.monotonic() + VERIFY_AGAIN
             logger.warning("verification.failed", org=self._org, reason=str(error))
         except Exception:
+            self._verify_again = time.monotonic() + VERIFY_AGAIN
             logger.exception("verification.failed", org=self._org)
 
     def _note(self, message: str, kind: str | None = None, is_bug: bool = False) -> None:

@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -127,7 +127,6 @@ class Leases:
     def beat(self) -> None:
         """Say that this process is alive, take orgs that nobody holds, up to a fair share, and give back what is more
         than that. Raises DatabaseError."""
-        gained: list[Lease] = []
         with self._store.writing() as connection:
             now = self._now(connection)
             self._renew(connection, now)
@@ -135,16 +134,14 @@ class Leases:
             mine, free = self._survey(connection, live)
             most = ceil(len(self._wanted) / max(1, sum(1 for fleet in live.values() if fleet == self._fleet)))
             random.shuffle(free)
-            for org, holder, epoch in free[: max(0, most - len(mine))]:
-                if lease := self._take(connection, org, holder, epoch):
-                    gained.append(lease)
+            gained = self._take(connection, free[: max(0, most - len(mine))], live)
             with self._lock:
                 spare = [org for org in mine if org in self._held and org not in self._in_use]
                 given = spare[: max(0, len(mine) - most)]
                 for org in given:
                     del self._held[org]
-            for org in given:
-                self._give(connection, org)
+            self._give(connection, given)
+            self._renew(connection, self._now(connection))  # what came before may have taken its time
         with self._lock:
             self._held = {org: Lease(org, self.holder, epoch) for org, epoch in mine.items() if org not in given} | {
                 lease.org: lease for lease in gained
@@ -182,12 +179,10 @@ class Leases:
         rows = connection.execute(sa.select(daemons).where(daemons.c.alive_until > now)).all()
         return {row.uid: row.fleet for row in rows if row.uid == self.holder or not _is_dead(row.process)}
 
-    def _survey(
-        self, connection: sa.Connection, live: dict[str, str]
-    ) -> tuple[dict[str, int], list[tuple[str, str | None, int]]]:
-        """Of the wanted orgs: the epochs of those that this process holds, and (org, holder, epoch) of the free."""
+    def _survey(self, connection: sa.Connection, live: dict[str, str]) -> tuple[dict[str, int], list[str]]:
+        """Of the wanted orgs: the epochs of those that this process holds, and those that are free."""
         mine: dict[str, int] = {}
-        free: list[tuple[str, str | None, int]] = []
+        free: list[str] = []
         query = sa.select(orgs.c.org, orgs.c.lease_holder, orgs.c.lease_epoch)
         wanted = set(self._wanted)
         for org, holder, epoch in connection.execute(query):
@@ -196,25 +191,31 @@ class Leases:
             if holder == self.holder:
                 mine[org] = epoch
             elif holder not in live:
-                free.append((org, holder, epoch))
+                free.append(org)
         return mine, free
 
-    def _give(self, connection: sa.Connection, org: str) -> None:
-        mine = sa.select(orgs.c.org).where(orgs.c.org == org, orgs.c.lease_holder == self.holder)
-        if connection.execute(mine.with_for_update(skip_locked=True)).first():
-            connection.execute(sa.update(orgs).where(orgs.c.org == org).values(lease_holder=None))
+    def _give(self, connection: sa.Connection, given: Sequence[str]) -> None:
+        if given:
+            mine = (orgs.c.lease_holder == self.holder) & orgs.c.org.in_(given)
+            connection.execute(self._unlocked(mine).values(lease_holder=None))
 
-    def _take(self, connection: sa.Connection, org: str, holder: str | None, epoch: int) -> Lease | None:
-        """Take over an org, unless somebody else was faster, or its last holder stands in the middle of a commit."""
-        row = sa.select(orgs.c.org).where(
-            orgs.c.org == org, orgs.c.lease_epoch == epoch, orgs.c.lease_holder.is_not_distinct_from(holder)
+    def _take(self, connection: sa.Connection, free: Sequence[str], live: Mapping[str, str]) -> list[Lease]:
+        """Take over orgs, but those where somebody else was faster, or where the last holder stands in the middle of a
+        commit."""
+        if not free:
+            return []
+        still_free = orgs.c.lease_holder.is_(None) | orgs.c.lease_holder.not_in(live)
+        taking = self._unlocked(orgs.c.org.in_(free) & still_free).values(
+            lease_holder=self.holder, lease_epoch=orgs.c.lease_epoch + 1
         )
-        if connection.execute(row.with_for_update(skip_locked=True)).first() is None:
-            return None
-        connection.execute(
-            sa.update(orgs).where(orgs.c.org == org).values(lease_holder=self.holder, lease_epoch=epoch + 1)
-        )
-        return Lease(org, self.holder, epoch + 1)
+        rows = connection.execute(taking.returning(orgs.c.org, orgs.c.lease_epoch)).all()
+        return [Lease(org, self.holder, epoch) for org, epoch in rows]
+
+    @staticmethod
+    def _unlocked(which: sa.ColumnElement[bool]) -> sa.Update:
+        """An update of those orgs that nobody has locked."""
+        names = sa.select(orgs.c.org).where(which).with_for_update(skip_locked=True)
+        return sa.update(orgs).where(orgs.c.org.in_(names))
 
     def _leave(self) -> None:
         """What this process held is free at once: a holder without a row is gone."""

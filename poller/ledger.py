@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,6 +14,8 @@ from poller.schema import backfills, orgs, pages
 from poller.slices import Slice
 
 FIRST, REOPENED = "first", "reopened"
+KEPT = timedelta(days=90)  # Okta gives nothing older, and refuses to look back twice as far
+_KEPT_MS = KEPT // timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Turn:
     is_end: bool
     opened: str | None = None
     since: int | None = None
+    complete_until: int | None = None
 
 
 @dataclass(frozen=True)
@@ -54,10 +58,13 @@ class Coverage:
     verified: bool  # all of it was read a second time, later
 
 
+_NEWEST = (pages.c.backfill_id.desc(), pages.c.id.desc())  # as the index of the chain has them
+
+
 def last_page(connection: sa.Connection, org: str, backfill_id: int | None) -> Any:
     """The newest page of the live cursor, or of a backfill; None before the first."""
     chain = pages.c.backfill_id.is_(None) if backfill_id is None else pages.c.backfill_id == backfill_id
-    query = sa.select(pages).where(pages.c.org == org, chain).order_by(pages.c.id.desc()).limit(1)
+    query = sa.select(pages).where(pages.c.org == org, chain).order_by(*_NEWEST).limit(1)
     return connection.execute(query).first()
 
 
@@ -66,16 +73,20 @@ def covered(turn: Turn, before: int | None, newest: int | None, limit: int | Non
 
     Args:
         before: how far the pages before it have come, epoch ms.
-        newest: the time of its newest event.
+        newest: the time of its newest event that is not dated ahead of the answer.
         limit: the end of a date range.
 
     All that there was at the time of an answer has come when that was the end; before that, only what was published
-    up to the newest event.
+    up to the newest event. Of what is older than Okta keeps, nothing can be said.
     """
     since = turn.since if turn.since is not None else before
     if since is None:
-        since = turn.time if newest is None else min(newest, turn.time)
-    until = turn.time if turn.is_end else min(newest if newest is not None else since, turn.time)
+        since = turn.time if newest is None else newest
+    since = max(since, turn.time - _KEPT_MS)
+    if turn.is_end:
+        until = turn.time if turn.complete_until is None else min(turn.complete_until, turn.time)
+    else:
+        until = since if newest is None else newest
     return Slice(since, max(since, until if limit is None else min(until, limit)))
 
 
@@ -93,6 +104,8 @@ def record(
     is_again = (
         last is not None
         and turn.opened is None
+        and last.opened is None
+        and part.since <= last.until
         and counts["records"] == last.records == 0
         and last.link_in == last.link_out == turn.link == turn.next_link
     )
@@ -117,11 +130,14 @@ def record(
     )
 
 
+_SPAN = (pages.c.id, pages.c.backfill_id, pages.c.opened, pages.c.since, pages.c.until, pages.c.records)
+
+
 def coverage(connection: sa.Connection, org: str, span: Slice) -> Coverage:
     """What the ledger proves about a span of time: the pages that cover it, and what none of them covers."""
     touching = (pages.c.org == org) & (pages.c.until >= span.since) & (pages.c.since <= span.until)
     query = (
-        sa.select(pages, backfills.c.kind, backfills.c.since_time)
+        sa.select(*_SPAN, backfills.c.kind)
         .join(backfills, backfills.c.id == pages.c.backfill_id, isouter=True)
         .where(touching)
         .order_by(pages.c.backfill_id, pages.c.id)
@@ -171,14 +187,16 @@ def _uncovered(span: Slice, parts: Iterable[Slice], live: Sequence[Any]) -> list
 
 def _broken(connection: sa.Connection, org: str, live: Sequence[Any]) -> list[Gap]:
     """Where a page of the live cursor does not begin at the link that the one before it ended with."""
+    if not live:
+        return []
+    asked = {row.id for row in live}
+    chain = (pages.c.org == org) & pages.c.backfill_id.is_(None)
+    columns = sa.select(pages.c.id, pages.c.opened, pages.c.link_in, pages.c.link_out, pages.c.since, pages.c.until)
+    before = connection.execute(columns.where(chain, pages.c.id < min(asked)).order_by(*_NEWEST).limit(1)).first()
     gaps = []
-    before = None
-    if live:
-        earlier = pages.c.id < live[0].id
-        query = sa.select(pages).where(pages.c.org == org, pages.c.backfill_id.is_(None), earlier)
-        before = connection.execute(query.order_by(pages.c.id.desc()).limit(1)).first()
-    for row in live:
-        if before is not None and row.opened is None and row.link_in != before.link_out:
+    within = columns.where(chain, pages.c.id >= min(asked), pages.c.id <= max(asked)).order_by(pages.c.id)
+    for row in connection.execute(within):
+        if before is not None and row.opened is None and row.link_in != before.link_out and row.id in asked:
             since, until = sorted((before.until, row.since))
             gaps.append(Gap(since, until, f"page {row.id} of the ledger does not go on from page {before.id}"))
         before = row

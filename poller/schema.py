@@ -124,6 +124,7 @@ orgs = Table(
     Column("last_error_time", Instant),
     Column("covered_until", BigInteger),  # what was published before this has been read, epoch ms by Okta's clock
     Column("verified_until", BigInteger),  # and what was published before this has been read twice
+    Column("last_caught_up", BigInteger),  # `caught_up_time` in epoch ms, for rules
     Column("last_new_time", BigInteger),  # when a page last brought new events, epoch ms by Okta's clock
     Column("failing_since", BigInteger),  # no page has come since then, epoch ms; NULL while polls succeed
     Column("lease_holder", _text),  # `daemons.uid` of who polls this org

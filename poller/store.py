@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +54,7 @@ _POSTGRES = {
 # A process that is stopped in the middle of a transaction holds its locks; Postgres then ends the transaction.
 _IF_STOPPED = "set local idle_in_transaction_session_timeout = '10s'"
 _COPYING, _COPIED = "set local statement_timeout = '30s'", "set local statement_timeout = 0"
+_MOST_SKEW = 300_000  # ms that Okta's clock may be ahead of this machine's and be believed
 _COLUMNS = ("org", *Event._fields, "raw")
 _SUMMARY_COLUMNS = [column for column in events.c if column.name != "raw"]
 
@@ -66,10 +67,9 @@ class Batch:
     rejects: Sequence[tuple[str, bytes]]
     hash: str  # SHA-256 of the records
 
-    @property
-    def newest(self) -> int | None:
-        """Epoch ms."""
-        return max((event.time for event, _ in self.events), default=None)
+    def newest(self, by: int) -> int | None:
+        """The time of the newest event that is not dated ahead of `by`; epoch ms."""
+        return max((event.time for event, _ in self.events if event.time <= by), default=None)
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,7 @@ class Backfill:
     next_link: str | None
     events_stored: int
     epoch: int
+    is_fetched: bool = False  # what is left is to run the rules over it
 
 
 def read_records(records: Iterable[bytes]) -> Batch:
@@ -141,6 +142,7 @@ class Store:
                 hide_parameters=True,
                 connect_args=_POSTGRES,
             )
+            sa.event.listen(self.engine, "handle_error", _on_postgres_error)
         else:
             self._prepare_file()
             self.engine = sa.create_engine(
@@ -226,7 +228,10 @@ class Store:
         with self.writing() as connection:
             self._lock_org(connection, org, lease)
             state = connection.execute(sa.select(orgs).where(orgs.c.org == org)).one()
-            part = ledger.covered(turn, state.covered_until, batch.newest)
+            self._check_link(turn, state.next_link)
+            newest = batch.newest(turn.time)
+            believed = min(turn.time, epoch_ms_of(now) + _MOST_SKEW)  # one odd Date must not claim the future
+            part = ledger.covered(replace(turn, time=believed), state.covered_until, newest)
             stored, _ = self._store(connection, org, batch, rules, now, part.since)
             ledger.record(connection, org, turn, part, _counts(batch, stored), batch.hash)
             values: dict[str, Any] = {
@@ -237,13 +242,13 @@ class Store:
                 "covered_until": max(part.until, state.covered_until or part.until),
             }
             if turn.is_end:
-                values["caught_up_time"] = now
+                values |= {"caught_up_time": now, "last_caught_up": epoch_ms_of(now)}
             if turn.is_end or stored.new:
                 values["failing_since"] = None
             if stored.new:
                 values["last_new_time"] = turn.time
-            if batch.newest is not None:
-                values["last_event_time"] = max(batch.newest, state.last_event_time or batch.newest)
+            if newest is not None:
+                values["last_event_time"] = max(newest, state.last_event_time or newest)
             connection.execute(sa.update(orgs).where(orgs.c.org == org).values(values))
         return stored
 
@@ -254,24 +259,36 @@ class Store:
         cursor is not touched. Raises LeaseLost: another process has gone on with the same range."""
         with self.writing() as connection:
             self._lock_org(connection, backfill.org)
+            ours = (backfills.c.id == backfill.id) & (backfills.c.epoch == backfill.epoch)
+            state = connection.execute(sa.select(backfills.c.next_link).where(ours)).first()
+            if state is None:
+                raise LeaseLost("another process goes on with this range: leave it to that one, or stop it first.")
+            self._check_link(turn, state.next_link)
             last = ledger.last_page(connection, backfill.org, backfill.id)
             before = epoch_ms_of(backfill.since) if last is None else last.until
-            part = ledger.covered(turn, before, batch.newest, epoch_ms_of(backfill.until))
+            believed = min(turn.time, epoch_ms_of(now) + _MOST_SKEW)
+            part = ledger.covered(
+                replace(turn, time=believed), before, batch.newest(turn.time), epoch_ms_of(backfill.until)
+            )
             stored, fresh = self._store(connection, backfill.org, batch, rules, now)
             ledger.record(connection, backfill.org, turn, part, _counts(batch, stored), batch.hash, backfill.id)
-            ours = (backfills.c.id == backfill.id) & (backfills.c.epoch == backfill.epoch)
-            moved = (
-                sa.update(backfills)
-                .where(ours)
-                .values(
-                    next_link=turn.next_link,
-                    events_stored=backfills.c.events_stored + stored.new,
-                    finished_time=now if turn.next_link is None else None,
-                )
-            )
-            if connection.execute(moved).rowcount == 0:
-                raise LeaseLost("another process goes on with this range: leave it to that one, or stop it first.")
+            moved = {"next_link": turn.next_link, "events_stored": backfills.c.events_stored + stored.new}
+            connection.execute(sa.update(backfills).where(ours).values(moved))
         return stored, fresh
+
+    def finish_backfill(self, backfill: Backfill, now: datetime) -> None:
+        """The range is fetched, and the rules have been run over it."""
+        with self.writing() as connection:
+            ours = (backfills.c.id == backfill.id) & (backfills.c.epoch == backfill.epoch)
+            connection.execute(sa.update(backfills).where(ours).values(finished_time=now))
+
+    def _check_link(self, turn: Turn, stored: str | None) -> None:
+        """Raises DatabaseError where a page does not go on from what is stored: the page before it is gone."""
+        if turn.opened is None and turn.link != stored:
+            raise DatabaseError(
+                f"the database {self.shown} has gone back to an earlier state, as after a failover to a copy that is"
+                " behind: this page was not stored, and the next poll goes on from the cursor that is there."
+            )
 
     def _lock_org(self, connection: sa.Connection, org: str, lease: Lease | None = None) -> None:
         """From here to the commit nobody else stores events of this org (SQLite has one writer anyway), and it is still
@@ -285,7 +302,7 @@ class Store:
 
     def ensure_orgs(self, connection: sa.Connection, names: Sequence[str]) -> None:
         """Each org has its row."""
-        connection.execute(self._insert(orgs).on_conflict_do_nothing(), [{"org": name} for name in names])
+        connection.execute(self._insert(orgs).on_conflict_do_nothing(), [{"org": name} for name in sorted(names)])
 
     def _insert(self, table: sa.Table) -> Any:
         """SQLite and Postgres share `on conflict`, but not its constructor."""
@@ -479,7 +496,7 @@ class Store:
             created_time=now,
             modified_time=now,
         )
-        if connection.execute(row.on_conflict_do_nothing()).rowcount == 0:
+        if connection.execute(row.on_conflict_do_nothing().returning(findings.c.uid)).first() is None:
             return False
         self._add_evidence(connection, finding)
         return True
@@ -559,7 +576,10 @@ class Store:
             ours = backfills.c.id == key
             connection.execute(sa.update(backfills).where(ours).values(epoch=backfills.c.epoch + 1))
             row = connection.execute(sa.select(backfills).where(ours)).one()
-        opened = Backfill(row.id, row.org, row.since_time, row.until_time, row.next_link, row.events_stored, row.epoch)
+            last = ledger.last_page(connection, org, key)
+            is_fetched = last is not None and last.link_out is None
+        times = (row.since_time, row.until_time)
+        opened = Backfill(row.id, row.org, *times, row.next_link, row.events_stored, row.epoch, is_fetched)
         return opened, is_resumed
 
     def note_verified(self, org: str, until: int) -> None:
@@ -591,10 +611,17 @@ class Store:
     def prune(self, before: datetime, batch: int = 5000) -> int:
         """Delete events older than `before`, but those that are evidence of a finding. Returns how many."""
         limit = epoch_ms_of(before)
-        with self.writing() as connection:
-            further = orgs.c.pruned_before.is_(None) | (orgs.c.pruned_before < limit)
-            connection.execute(sa.update(orgs).where(further).values(pruned_before=limit))
-            connection.execute(sa.delete(pages).where(pages.c.until < limit))
+        with self.reading() as connection:
+            names = list(connection.scalars(sa.select(orgs.c.org)))
+        for org in names:  # each by itself: none waits for another
+            with self.writing() as connection:
+                further = orgs.c.pruned_before.is_(None) | (orgs.c.pruned_before < limit)
+                connection.execute(sa.update(orgs).where(orgs.c.org == org, further).values(pruned_before=limit))
+                connection.execute(sa.delete(pages).where(pages.c.org == org, pages.c.until < limit))
+                done = (backfills.c.kind == "verification") & backfills.c.finished_time.is_not(None)
+                connection.execute(
+                    sa.delete(backfills).where(backfills.c.org == org, done, backfills.c.until_time < before)
+                )
         is_evidence = sa.exists().where(
             finding_evidence.c.org == events.c.org, finding_evidence.c.event_uid == events.c.uid
         )
@@ -649,6 +676,12 @@ def _what_to_do(cause: str) -> str:
     if "readonly" in cause or "read-only" in cause:
         return "Make it writable for this user."
     return "Is it running, and may this user reach it? poller doctor checks."
+
+
+def _on_postgres_error(context: Any) -> None:
+    # A server that was demoted answers, but takes nothing: the next connection may lead to the one in its place.
+    if getattr(context.original_exception, "sqlstate", None) == "25006":
+        context.is_disconnect = True
 
 
 def _on_sqlite_connect(connection: Any, _: Any) -> None:

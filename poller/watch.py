@@ -1,8 +1,8 @@
 """Poller watches itself: rules about orgs and pages instead of events, and findings that end by themselves.
 
 Such a rule (`watches: poller` in its metadata) is a SELECT too. It is asked every minute, with `:now` and `:started`
-(since when this process watches, epoch ms), and yields a row for each org that is in trouble: `org`, `trigger_time`
-(since when, epoch ms), and what its summary speaks of.
+(since when this process watches, epoch ms) and `:interval` (between polls, ms), and yields a row for each org that is
+in trouble: `org`, `trigger_time` (since when, epoch ms), and what its summary speaks of.
 """
 
 from __future__ import annotations
@@ -22,22 +22,41 @@ from poller.store import Store, epoch_ms_of, utc_now
 
 CALM = timedelta(minutes=5)  # without trouble, after which it is over
 
+OVER = "It is over, and ended by itself."
+
 logger = structlog.get_logger()
 
 
-def look(store: Store, rules: Sequence[Rule], held: Collection[str], now: datetime, started: datetime) -> None:
+def look(
+    store: Store,
+    rules: Sequence[Rule],
+    held: Collection[str],
+    now: datetime,
+    started: datetime,
+    interval: timedelta,
+) -> None:
     """Ask the rules about poller itself, for the orgs that this process polls. One trouble of an org is one finding, as
     long as it lasts; when it is over, the finding is resolved. Raises DatabaseError."""
     for rule in rules:
         if not rule.is_about_events():
             with store.writing() as connection:
-                _reconcile(store, connection, rule, held, now, started)
+                binds = {
+                    "now": epoch_ms_of(now),
+                    "started": epoch_ms_of(started),
+                    "interval": interval // timedelta(milliseconds=1),
+                }
+                _reconcile(store, connection, rule, held, now, binds)
 
 
 def _reconcile(
-    store: Store, connection: sa.Connection, rule: Rule, held: Collection[str], now: datetime, started: datetime
+    store: Store,
+    connection: sa.Connection,
+    rule: Rule,
+    held: Collection[str],
+    now: datetime,
+    binds: Mapping[str, int],
 ) -> None:
-    binds = {"now": epoch_ms_of(now), "started": epoch_ms_of(started), **rule.parameters}
+    binds = {**binds, **rule.parameters}
     rows = connection.execute(sa.text(rule.statement), binds).mappings()
     troubled = {row["org"]: row for row in rows if row["org"] in held}
     lasting = {row.org: row for row in _lasting(connection, rule, now)}
@@ -50,7 +69,7 @@ def _reconcile(
             )
         else:
             finding = _finding(rule, row, now)
-            if store.add_finding(connection, finding, now):
+            if store.add_finding(connection, finding, now) or _reopen(connection, finding, now):
                 metrics.FINDINGS.labels(org).inc()
                 logger.warning("finding.opened", org=org, rule=rule.name, summary=finding.summary)
     for org, known in lasting.items():
@@ -114,11 +133,20 @@ def _span(milliseconds: int) -> str:
 
 def _resolve(connection: sa.Connection, uid: str, now: datetime) -> None:
     connection.execute(sa.update(findings).where(findings.c.uid == uid).values(status="resolved", modified_time=now))
-    connection.execute(
-        sa.insert(finding_history).values(
-            finding_uid=uid, time=now, status="resolved", reason="other", comment="It is over, and ended by itself."
-        )
-    )
+    change = {"time": now, "status": "resolved", "reason": "other", "comment": OVER}
+    connection.execute(sa.insert(finding_history).values(finding_uid=uid, **change))
+
+
+def _reopen(connection: sa.Connection, finding: Finding, now: datetime) -> bool:
+    """What had ended by itself is back, since the same time. What a person has closed stays closed."""
+    last = sa.select(finding_history.c.comment).where(finding_history.c.finding_uid == finding.uid)
+    if connection.execute(last.order_by(finding_history.c.id.desc()).limit(1)).scalar() != OVER:
+        return False
+    known = sa.update(findings).where(findings.c.uid == finding.uid)
+    connection.execute(known.values(status="new", last_seen_time=now, modified_time=now, summary=finding.summary))
+    change = {"time": now, "status": "new", "comment": "It is back."}
+    connection.execute(sa.insert(finding_history).values(finding_uid=finding.uid, **change))
+    return True
 
 
 def tell_lag(store: Store, held: Collection[str]) -> None:

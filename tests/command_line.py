@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from poller import migrate
-from poller.ledger import Turn
+from poller.ledger import FIRST, Turn
 from poller.rules import load_rules
 from poller.store import Store, epoch_ms_of, read_records
 
@@ -114,4 +114,4 @@ def fill(url: str, records: Iterable[bytes], org: str, page: int = 50) -> None:
             batch = read_records(everything[start : start + page])
             link = f"https://{org}/api/v1/logs?after={start}"
             time, is_end = epoch_ms_of(NOW), start + page >= len(everything)
-            store.commit_poll(org, batch, Turn(link, link, time, is_end), rules, NOW)
+            store.commit_poll(org, batch, Turn(link, link, time, is_end, FIRST), rules, NOW)

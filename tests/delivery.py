@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from poller import schema
-from poller.ledger import Turn
+from poller.ledger import FIRST, Turn
 from poller.rules import Rule, load_rules
 from poller.settings import RuleSettings
 from poller.store import Store, read_records
@@ -46,7 +46,7 @@ def deliver(
 def turn(number: int = 0, is_end: bool = False) -> Turn:
     """A page of a live cursor, at a time when all events of tests are long past."""
     links = (f"https://acme.okta.com/api/v1/logs?after={number + step}" for step in (0, 1))
-    return Turn(*links, time=2**42, is_end=is_end)
+    return Turn(*links, time=2**42, is_end=is_end, opened=FIRST)
 
 
 def found(store: Store, org: str | None = None) -> list[dict[str, Any]]:

@@ -99,6 +99,12 @@ def holder(store: Store) -> tuple[int, int] | None:
     return None if row is None else (int(row.process.split()[-2]), row.lease_epoch)
 
 
+def started(store: Store) -> set[int]:
+    """The processes that are up."""
+    with store.reading() as connection:
+        return {int(process.split()[-2]) for process in connection.scalars(sa.select(schema.daemons.c.process))}
+
+
 @contextmanager
 def trickling(okta: SimulatedOkta) -> Iterator[list[str]]:
     """Events that happen all the while."""
@@ -142,7 +148,7 @@ def play(url: str, count: int, seed: int) -> Outcome:
 
 def _hand_over(store: Store, fleet: Fleet, chance: random.Random, outcome: Outcome) -> None:
     held = holder(store)
-    if held is None or held[0] not in fleet.processes:
+    if held is None or held[0] not in fleet.processes or len(started(store) & fleet.processes.keys()) < 2:
         time.sleep(0.05)
         return
     pid, epoch = held

@@ -96,6 +96,7 @@ def test_what_has_not_been_read_for_long_is_a_gap(poller, store) -> None:
         for table in (schema.pages, schema.orgs):
             column = table.c.get("until", table.c.get("covered_until"))
             connection.execute(sa.update(table).values({column: epoch_ms_of(NOW - HOUR)}))
+        connection.execute(sa.update(schema.orgs).values(caught_up_time=NOW - HOUR))
     assert "not read yet" in poller("completeness", "--since", "5h").out
 
 

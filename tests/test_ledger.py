@@ -44,7 +44,7 @@ class Log:
             since=None if since is None else ms(since),
         )
         self.number += step
-        self.store.commit_poll(ORG, read_records(records), turn, [], START)
+        self.store.commit_poll(ORG, read_records(records), turn, [], START + timedelta(minutes=at))
 
     def proof(self, since: float, until: float) -> Coverage:
         with self.store.reading() as connection:
@@ -98,7 +98,24 @@ def test_a_page_in_the_middle_of_a_run_covers_no_more_than_its_newest_event(stor
 def test_an_event_that_is_dated_ahead_covers_nothing_ahead(store: Store) -> None:
     log = Log(store)
     log.page(10, 5000, opened=FIRST, since=0, is_end=False)
-    assert gaps(log.proof(0, 20)) == [(10, 20, "not read yet")]
+    assert gaps(log.proof(0, 20)) == [(0, 20, "not read yet")]
+
+
+def test_an_answer_dated_ahead_by_an_hour_claims_next_to_nothing_of_it(store: Store) -> None:
+    log = Log(store)
+    log.page(0, opened=FIRST, since=-60)
+    link = "https://acme.okta.com/api/v1/logs?after=1"
+    store.commit_poll(ORG, read_records([]), Turn(link, link, ms(60), is_end=True), [], START)
+    assert gaps(log.proof(-60, 60)) == [(5, 60, "not read yet")]
+
+
+def test_what_okta_no_longer_keeps_is_not_proved_by_reading_it(store: Store) -> None:
+    log = Log(store)
+    day = 24 * 60
+    log.page(0, opened=FIRST, since=-100 * day)
+    assert gaps(log.proof(-100 * day, 0)) == [(-100 * day, -90 * day, "before the first page: never fetched")]
+    log.page(100 * day)
+    assert [(since, until) for since, until, _ in gaps(log.proof(-1, 100 * day))] == [(0, 10 * day)]
 
 
 def test_an_empty_page_that_comes_again_and_again_is_one_row(store: Store) -> None:
@@ -147,10 +164,11 @@ def test_a_date_range_that_was_fetched_fills_a_gap(store: Store) -> None:
     log = Log(store)
     log.page(90, opened=FIRST, since=30)
     part, _ = store.open_backfill(ORG, "0 .. 30", START, START + timedelta(minutes=30), START)
+    later = START + timedelta(minutes=95)
     batch = read_records([f'{{"uuid": "b", "published": "{(START + timedelta(minutes=9)).isoformat()}"}}'.encode()])
-    store.commit_backfill(part, batch, Turn("a", "b", ms(91), False, FIRST, ms(0)), [], START)
+    store.commit_backfill(part, batch, Turn("a", "b", ms(91), False, FIRST, ms(0)), [], later)
     assert gaps(log.proof(0, 90)) == [(9, 30, "before the first page: never fetched")]
-    store.commit_backfill(part, read_records([]), Turn("b", None, ms(92), True), [], START)
+    store.commit_backfill(part, read_records([]), Turn("b", None, ms(92), True), [], later)
     proof = log.proof(0, 90)
     assert (gaps(proof), proof.pages, proof.verified) == ([], 3, False)
 
@@ -159,7 +177,8 @@ def test_what_was_read_a_second_time_is_said(store: Store) -> None:
     log = Log(store)
     log.page(90, opened=FIRST, since=0)
     part, _ = store.open_backfill(ORG, "x", START, START + timedelta(minutes=30), START, kind="verification")
-    store.commit_backfill(part, read_records([]), Turn("a", None, ms(91), True, FIRST, ms(0)), [], START)
+    later = START + timedelta(minutes=95)
+    store.commit_backfill(part, read_records([]), Turn("a", None, ms(91), True, FIRST, ms(0)), [], later)
     assert log.proof(0, 30).verified
     assert not log.proof(0, 31).verified
 

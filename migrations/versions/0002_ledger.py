@@ -14,6 +14,7 @@ def upgrade() -> None:
     for name, kind in (
         ("covered_until", sa.BigInteger()),
         ("verified_until", sa.BigInteger()),
+        ("last_caught_up", sa.BigInteger()),
         ("last_new_time", sa.BigInteger()),
         ("failing_since", sa.BigInteger()),
         ("lease_holder", text),

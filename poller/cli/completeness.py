@@ -107,9 +107,11 @@ def _reached(store: Store, settings: Settings, org: str, now: datetime) -> datet
     from poller.schema import orgs
 
     with store.reading() as connection:
-        until = connection.execute(sa.select(orgs.c.covered_until).where(orgs.c.org == org)).scalar()
-    fresh = max(FRESH, 3 * settings.poll_interval)
-    return min(moment(until), now) if until is not None and now - moment(until) <= fresh else now
+        state = connection.execute(sa.select(orgs).where(orgs.c.org == org)).first()
+    if state is None or state.covered_until is None or state.caught_up_time is None:
+        return now
+    fresh = max(FRESH, 3 * settings.poll_interval)  # by our own clock on both sides; Okta's may be another
+    return min(moment(state.covered_until), now) if now - state.caught_up_time <= fresh else now
 
 
 def _verify(
@@ -121,7 +123,9 @@ def _verify(
 
     rules: list[Rule] = [rule for rule in load_rules(settings.rules) if rule.enabled]
     done: dict[str, tuple[Fetched, list[Event]] | PollerError] = {}
-    settings.all_orgs()
+    polled = {one.name for one in settings.all_orgs()}
+    if unknown := sorted(spans.keys() - polled):
+        raise UsageError(f"{unknown[0]} is not among the orgs of the settings, so it can't be read again.")
     with daemon.stop_on_signals() as stop:
         for one in settings.all_orgs():
             if one.name in spans:

@@ -148,7 +148,7 @@ def _refused(settings: Settings, rules: list[Rule]) -> Iterator[Line]:
         with open_store(settings) as store:
             try:
                 with store.reading() as connection:
-                    binds = dict.fromkeys(("since", "until", "now", "started"), 0)
+                    binds = dict.fromkeys(("since", "until", "now", "started", "interval"), 0)
                     connection.execute(sa.text(f"explain {rule.statement}"), {"org": "", **binds, **rule.parameters})
             except PollerError as error:
                 yield "wrong", "rules", f"{rule.name} can't be run by this database: {error}"

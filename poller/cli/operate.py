@@ -80,7 +80,7 @@ def backfill(
     orgs = _chosen(settings, org)
     begin, end = time_range(since, until)
     assert begin is not None
-    end = end or datetime.now(UTC)
+    end = min(end or datetime.now(UTC), datetime.now(UTC))
     if begin >= end:
         raise UsageError(f"nothing lies between --since {since} and --until {until or 'now'}: the range is empty.")
     rules = _enabled(settings)

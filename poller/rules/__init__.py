@@ -17,7 +17,7 @@ from poller.settings import RuleSettings, parse_duration
 
 RULES_FOLDER = Path(__file__).parent
 SLICE_BINDS = ("org", "since", "until")
-WATCH_BINDS = ("now", "started")
+WATCH_BINDS = ("now", "started", "interval")
 _HEADER = re.compile(r"\s*/\*(.*?)\*/", re.DOTALL)
 _BIND = re.compile(r"(?<![:\w]):([a-zA-Z_]\w*)")
 _NOT_SQL = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'", re.DOTALL)

@@ -39,8 +39,9 @@ class Chain:
         else:
             self._idle.add(link)
         if next_link is None:
-            if self._bounded:
-                return Step(is_end=True)
+            if self._bounded:  # its end; but a page that is full may only have lost its link
+                lost = self._fault("gave a full page without a link to the next one") if records >= PAGE_LIMIT else None
+                return Step(True, lost)
             # Okta says that a polling request always has one. The cursor stays where it is: after a page that was not
             # full, the same link brings whatever is still to come.
             return Step(records < PAGE_LIMIT, self._fault("gave a page without a link to the next one"))

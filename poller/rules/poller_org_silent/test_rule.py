@@ -27,6 +27,16 @@ def test_a_busy_org_that_falls_silent(watched: Watched) -> None:
     assert watched.look(at=210) == ["resolved"]
 
 
+def test_silence_that_goes_on_behind_a_failure_is_still_there(watched: Watched) -> None:
+    busy(watched, days=8)
+    watched.page(at=190)
+    assert watched.look(at=190) == ["new"]
+    watched.fail(at=191)
+    assert watched.look(at=198) == ["resolved"]
+    watched.page(at=200)
+    assert watched.look(at=200) == ["new"]
+
+
 def test_an_org_that_is_often_silent_is_given_longer(watched: Watched) -> None:
     busy(watched, days=8, every=12 * 60)
     watched.page(at=30 * 60)
