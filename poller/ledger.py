@@ -130,6 +130,7 @@ def record(
     )
 
 
+_BREAK = "the chain of the ledger is broken, and what lay between is not known"
 _SPAN = (pages.c.id, pages.c.backfill_id, pages.c.opened, pages.c.since, pages.c.until, pages.c.records)
 
 
@@ -145,22 +146,25 @@ def coverage(connection: sa.Connection, org: str, span: Slice) -> Coverage:
     rows = connection.execute(query).all()
     state = connection.execute(sa.select(orgs).where(orgs.c.org == org)).first()
     live = [row for row in rows if row.backfill_id is None]
+    again = [Slice(row.since, row.until) for row in rows if row.kind == "verification"]
+    broken = (Gap(*_within(gap, span), gap.reason) for gap in _broken(connection, org, live))
     gaps = [
         *_uncovered(span, [Slice(row.since, row.until) for row in rows], live),
-        *_broken(connection, org, live),
+        # What a second look has covered is whole, whatever the first one was.
+        *(gap for gap in broken if _without(Slice(gap.since, gap.until + 1), again)),
     ]
     kept_from = state.pruned_before if state is not None and state.pruned_before is not None else span.since
     if kept_from > span.since:
         deleted = Gap(span.since, min(kept_from, span.until), "older than POLLER_RETENTION, and deleted")
         later = (Gap(max(gap.since, kept_from), gap.until, gap.reason) for gap in gaps if gap.until > kept_from)
         gaps = [deleted, *later]
-    again = [Slice(row.since, row.until) for row in rows if row.kind == "verification"]
+    first_look = [row for row in rows if row.kind != "verification"] or rows
     return Coverage(
         org=org,
         since=span.since,
         until=span.until,
-        pages=len(rows),
-        records=sum(row.records for row in rows),
+        pages=len(first_look),
+        records=sum(row.records for row in first_look),
         gaps=tuple(sorted(gaps, key=lambda gap: (gap.since, gap.until))),
         verified=span.since < span.until and not _without(span, again),
     )
@@ -174,7 +178,7 @@ def _uncovered(span: Slice, parts: Iterable[Slice], live: Sequence[Any]) -> list
         if first is None or last is None:
             reason = "never fetched"
         elif gap.until <= first:
-            reason = "before the first page: never fetched"
+            reason = "before the first page of the ledger"
         elif gap.since >= last:
             reason = "not read yet"
         elif gap.until in opened:
@@ -198,9 +202,14 @@ def _broken(connection: sa.Connection, org: str, live: Sequence[Any]) -> list[Ga
     for row in connection.execute(within):
         if before is not None and row.opened is None and row.link_in != before.link_out and row.id in asked:
             since, until = sorted((before.until, row.since))
-            gaps.append(Gap(since, until, f"page {row.id} of the ledger does not go on from page {before.id}"))
+            gaps.append(Gap(since, until, f"{_BREAK}: page {row.id} does not go on from page {before.id}"))
         before = row
     return gaps
+
+
+def _within(gap: Gap, span: Slice) -> Slice:
+    since, until = max(gap.since, span.since), min(gap.until, span.until)
+    return Slice(min(since, span.until), max(until, span.since))
 
 
 def _without(span: Slice, parts: Iterable[Slice]) -> list[Slice]:

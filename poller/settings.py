@@ -162,6 +162,8 @@ class OrgSettings(BaseModel):
     def token(self) -> str | None:
         """The SSWS token, read from its file at each call so that a rotated one is taken up."""
         token = _secret(self.api_token, self.api_token_file, "API token", self.name)
+        if token is not None and token.upper().startswith("SSWS "):
+            raise SettingsError(f"org {self.name}: leave out SSWS in front of the API token.")
         if token is not None and not _TOKEN.fullmatch(token):
             raise SettingsError(f"org {self.name}: the API token has spaces, line breaks or other signs that none has.")
         return token

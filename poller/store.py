@@ -27,6 +27,7 @@ from poller.rules import Rule
 from poller.schema import (
     DAY_OF_TIME,
     backfills,
+    daemons,
     events,
     finding_evidence,
     finding_history,
@@ -188,6 +189,13 @@ class Store:
         except OSError as error:
             raise DatabaseError(f"can't open the database file {path}: {error.strerror}.") from None
 
+    def try_to_write(self) -> None:
+        """Write a row and delete it again. Raises DatabaseError: nothing could be stored."""
+        with self.writing() as connection:
+            row = {"uid": "doctor", "fleet": "doctor", "process": "- 0 -", "alive_until": 0}
+            connection.execute(self._insert(daemons).values(row).on_conflict_do_nothing())
+            connection.execute(sa.delete(daemons).where(daemons.c.uid == "doctor"))
+
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """A connection to read with; what it reads is of one moment."""
@@ -215,8 +223,23 @@ class Store:
             where = self.shown
             cause = (str(getattr(error, "orig", None) or error).strip() or type(error).__name__).splitlines()[0]
             raise DatabaseError(
-                f"the database {where} failed: {without_secrets(cause)}. {_what_to_do(cause)}"
+                f"the database {where} failed: {without_secrets(cause)}. {self._what_to_do(cause)}"
             ) from error
+
+    def _what_to_do(self, cause: str) -> str:
+        if "no such table" in cause or "no such view" in cause or ("relation" in cause and "does not exist" in cause):
+            return "Run poller migrate."
+        if "not a database" in cause:
+            return "Name another SQLite file in POLLER_DATABASE_URL, or move that one away."
+        if "locked" in cause:
+            return "Another process holds it: wait, or stop that process."
+        if "full" in cause or "No space" in cause:
+            return "Make room on its disk."
+        if "readonly" in cause or "read-only" in cause:
+            return "Make it writable for this user."
+        if not self.is_postgres:
+            return "Is its disk well, with room on it, and may this user read and write there? poller doctor checks."
+        return "Is it running, and may this user reach it? poller doctor checks."
 
     # ---- the line: pages ----
 
@@ -662,20 +685,6 @@ def _content(finding: Finding) -> dict[str, Any]:
         "trigger_time": finding.trigger_time,
         "evidence_count": len(finding.evidence),
     }
-
-
-def _what_to_do(cause: str) -> str:
-    if "no such table" in cause or "no such view" in cause or ("relation" in cause and "does not exist" in cause):
-        return "Run poller migrate."
-    if "not a database" in cause:
-        return "Name another SQLite file in POLLER_DATABASE_URL, or move that one away."
-    if "locked" in cause:
-        return "Another process holds it: wait, or stop that process."
-    if "full" in cause or "No space" in cause:
-        return "Make room on its disk."
-    if "readonly" in cause or "read-only" in cause:
-        return "Make it writable for this user."
-    return "Is it running, and may this user reach it? poller doctor checks."
 
 
 def _on_postgres_error(context: Any) -> None:

@@ -86,7 +86,7 @@ def test_gaps_are_named_and_fail_the_command(poller) -> None:
     proof = poller("completeness", "--since", "48h", "--until", "1h")
     assert proof.code == 1
     assert "1 gap" in proof.out
-    assert "before the first page: never fetched" in proof.out
+    assert "before the first page of the ledger" in proof.out
     assert "--verify" in proof.err
 
 

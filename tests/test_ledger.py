@@ -78,7 +78,7 @@ def test_what_lies_before_and_behind_the_pages_is_named(store: Store) -> None:
     log = Log(store)
     log.page(0, opened=FIRST, since=-60)
     assert gaps(log.proof(-90, 10)) == [
-        (-90, -60, "before the first page: never fetched"),
+        (-90, -60, "before the first page of the ledger"),
         (0, 10, "not read yet"),
     ]
 
@@ -113,7 +113,7 @@ def test_what_okta_no_longer_keeps_is_not_proved_by_reading_it(store: Store) -> 
     log = Log(store)
     day = 24 * 60
     log.page(0, opened=FIRST, since=-100 * day)
-    assert gaps(log.proof(-100 * day, 0)) == [(-100 * day, -90 * day, "before the first page: never fetched")]
+    assert gaps(log.proof(-100 * day, 0)) == [(-100 * day, -90 * day, "before the first page of the ledger")]
     log.page(100 * day)
     assert [(since, until) for since, until, _ in gaps(log.proof(-1, 100 * day))] == [(0, 10 * day)]
 
@@ -153,10 +153,10 @@ def test_a_page_that_is_missing_from_the_ledger_is_a_gap_and_a_broken_chain(stor
         connection.execute(sa.delete(schema.pages).where(schema.pages.c.id == lost.id))
     assert gaps(log.proof(-60, 20)) == [
         (0, 10, "no page of the ledger covers it"),
-        (0, 10, f"page {lost.id + 1} of the ledger does not go on from page {lost.id - 1}"),
+        (0, 10, f"{ledger._BREAK}: page {lost.id + 1} does not go on from page {lost.id - 1}"),
     ]
     assert gaps(log.proof(12, 20)) == [
-        (0, 10, f"page {lost.id + 1} of the ledger does not go on from page {lost.id - 1}")
+        (12, 12, f"{ledger._BREAK}: page {lost.id + 1} does not go on from page {lost.id - 1}")
     ]
 
 
@@ -167,7 +167,7 @@ def test_a_date_range_that_was_fetched_fills_a_gap(store: Store) -> None:
     later = START + timedelta(minutes=95)
     batch = read_records([f'{{"uuid": "b", "published": "{(START + timedelta(minutes=9)).isoformat()}"}}'.encode()])
     store.commit_backfill(part, batch, Turn("a", "b", ms(91), False, FIRST, ms(0)), [], later)
-    assert gaps(log.proof(0, 90)) == [(9, 30, "before the first page: never fetched")]
+    assert gaps(log.proof(0, 90)) == [(9, 30, "before the first page of the ledger")]
     store.commit_backfill(part, read_records([]), Turn("b", None, ms(92), True), [], later)
     proof = log.proof(0, 90)
     assert (gaps(proof), proof.pages, proof.verified) == ([], 3, False)

@@ -475,3 +475,37 @@ def test_the_password_of_a_database_that_is_not_there_is_not_shown(with_file, fo
     results = [run(poller, LOUD + MAIN, *words) for words in (("doctor",), ("status",), ("run", "--once"))]
     assert [result.code for result in results] == [1, 1, 1]
     check_absent(forms(TOKEN) | forms(PASSWORD), *said(*results))
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        lambda token: okta_error(401, "E0000011", f"Invalid token provided: {token}"),
+        lambda token: okta_error(401, token, "no"),
+        lambda token: Answer(302, (("Location", f"https://{token}.example/"),)),
+        lambda token: Answer(200, (("Link", f'<https://x.example/{token}>; rel="next"'),), b"[]"),
+    ],
+    ids=["summary", "code", "host of a redirect", "path of a link"],
+)
+def test_a_token_that_an_answer_repeats_is_told_by_nobody(tmp_path, told):
+    path = tmp_path / "token"
+    path.write_text(TOKEN)
+    path.chmod(0o600)
+    with SimulatedOkta() as okta:
+        okta.token = TOKEN
+        okta.intercept = lambda _: told(TOKEN)
+        poller = CommandLine(
+            tmp_path,
+            {
+                "POLLER_OKTA_ORG_URL": okta.url,
+                "POLLER_OKTA_API_TOKEN_FILE": str(path),
+                "POLLER_LOG_LEVEL": "debug",
+                "POLLER_HEALTH_ADDRESS": "off",
+            },
+        )
+        ran = [poller(*words) for words in (("run", "--once"), ("doctor",), ("status",))]
+    everything = "".join(result.out + result.err for result in ran)
+    assert ran[0].code == 1
+    assert "***" in everything
+    assert TOKEN.lower() not in everything.lower()
+    assert TOKEN.lower().encode() not in (tmp_path / "poller.db").read_bytes().lower()

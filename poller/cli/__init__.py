@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 
 from poller.errors import PollerError
@@ -13,6 +14,10 @@ from poller.text import printable, without_secrets
 
 def main() -> None:
     """The entry point. Exit codes: 0 done, 1 it could not be done, 2 wrong usage or settings, 130 interrupted."""
+    if sys.argv[1:2] == ["run"]:  # until somebody listens nothing has begun, and there is nothing to wait for
+        code = 1 if "--once" in sys.argv else 0
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: os._exit(code))
     gc.set_threshold(50_000)  # imports make many objects and hardly any garbage
     # Bytes in the arguments that are no UTF-8 could be written neither to a database nor to a terminal.
     arguments = [text.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for text in sys.argv[1:]]

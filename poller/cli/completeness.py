@@ -131,13 +131,26 @@ def _verify(
             if one.name in spans:
                 log = SystemLog(one, settings.rate_limit_share, stop)
                 try:
-                    done[one.name] = cycle.verify(store, log, one.name, rules, *spans[one.name])
+                    done[one.name] = cycle.verify(
+                        store, log, one.name, rules, *_kept(store, one.name, *spans[one.name])
+                    )
                 except Stopped as error:
                     output.note(str(error))
                     raise typer.Exit(130) from None
                 except PollerError as error:
                     done[one.name] = error
     return done
+
+
+def _kept(store: Store, org: str, since: datetime, until: datetime) -> tuple[datetime, datetime]:
+    """Without what retention has deleted: to fetch that again would only be for it to be deleted again."""
+    import sqlalchemy as sa
+
+    from poller.schema import orgs
+
+    with store.reading() as connection:
+        before = connection.execute(sa.select(orgs.c.pruned_before).where(orgs.c.org == org)).scalar()
+    return max(since, moment(before or 0)), until
 
 
 def _told(

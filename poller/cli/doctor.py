@@ -112,6 +112,7 @@ def _database(settings: Settings, rules: list[Rule]) -> Iterator[Line]:
     try:
         with open_store(settings) as store:
             schema = migrate.current(store)
+            store.try_to_write()
             with store.reading() as connection:
                 if store.is_postgres:
                     version = f"Postgres {connection.execute(sa.text('show server_version')).scalar()}"

@@ -181,7 +181,7 @@ def print_table(found: list[dict[str, Any]], is_filtered: bool = False) -> None:
             output.cell(finding["severity"], output.SEVERITY_STYLES.get(finding["severity"], "")),
             output.cell(finding["status"] + superseded),
             *([output.cell(finding["org"])] if has_orgs else []),
-            output.cell(finding["user_name"] or finding["user_uid"]),
+            output.cell(finding["user_name"] or finding["user_uid"] or f"org {finding['org']}"),
             output.cell(finding["rule"]),
         )
     output.show(rows)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -40,9 +38,6 @@ def run(
     poller run --once
     ```
     """
-    if not once:
-        for number in (signal.SIGTERM, signal.SIGINT):  # until the daemon listens: nothing has begun yet
-            signal.signal(number, lambda *_: os._exit(0))
     settings = load_settings()
     orgs = settings.all_orgs()
     if len(orgs) == 1:  # one of many is no reason to leave the others unpolled: it is an org that fails

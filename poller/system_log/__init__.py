@@ -249,6 +249,7 @@ class SystemLog:
         """One failed request: a count, and a line that says when it is sent again (`wait`, seconds). The failure that
         it is given up with is raised: whoever catches it says so, and knows whether that is news."""
         assert isinstance(failure, OktaError)
+        failure.args = (self._connection.mask(str(failure)),)
         metrics.RETRIES.labels(self.org.name, failure.kind).inc()
         if wait is not None:
             fields = {"kind": failure.kind, "reason": str(failure), "wait_seconds": round(wait, 1)}
@@ -286,6 +287,9 @@ class SystemLog:
         try:
             self._result(asyncio.run_coroutine_threadsafe(self._connection.open(), _loop()))
             yield
+        except OktaError as error:
+            error.args = (self._connection.mask(str(error)),)
+            raise
         finally:
             with contextlib.suppress(TimeoutError):
                 asyncio.run_coroutine_threadsafe(self._connection.close(), _loop()).result(timeout=1)

@@ -12,6 +12,7 @@ import gzip
 import io
 import json
 import logging
+import re
 import ssl
 import time
 import urllib.request
@@ -19,6 +20,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 from okta.cache.no_op_cache import NoOpCache
@@ -67,6 +69,15 @@ class Connection:
         except (ValueError, KeyError, TypeError, RecursionError):
             return ()
         return tuple(sorted(set(str(granted).split()) - {SCOPE}))
+
+    def mask(self, text: str) -> str:
+        """Text of Okta's, or of whoever answers in its place, without the credentials that it may repeat."""
+        oauth = self._executor._oauth if self._executor else None
+        for secret in (self._secret, getattr(oauth, "_access_token", None)):
+            if secret and len(secret) >= 8:
+                for form in {secret, quote(secret, safe="")}:
+                    text = re.sub(re.escape(form), "***", text, flags=re.IGNORECASE)
+        return text
 
     async def open(self) -> None:
         """Read the credentials anew, since files are rotated, and be ready to send. Raises SettingsError."""
@@ -195,6 +206,11 @@ class Connection:
                 f"no trusted connection to {where}: {_in_one_line(error)}. Behind a proxy that inspects TLS, "
                 "set SSL_CERT_FILE to a file with its certificate.",
                 "tls",
+            ) from None
+        except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError):
+            raise TryAgain(
+                f"the answer of {where} broke off, or is no HTTP. Check the network, and what stands in between.",
+                "connection",
             ) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise TryAgain(

@@ -140,6 +140,8 @@ def _row(row: Any) -> str:
 def _value(name: str, value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat() if name in _OF_THE_LOG else "set"
+    if name == "last_caught_up" and value is not None:
+        return "set"
     if isinstance(value, (bytes, memoryview)):
         return hashlib.sha256(value).hexdigest()
     if name in ("next_link", "link_in", "link_out") and value is not None and "until=" not in value:
