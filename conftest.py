@@ -13,12 +13,20 @@ from typing import Any
 
 import psycopg
 import pytest
+import structlog
 
 from poller import migrate
 from poller.store import Store
 from tests.delivery import clear
 
 KINDS = ("sqlite", "postgres")
+
+
+@pytest.fixture(autouse=True)
+def plain_log() -> Iterator[None]:
+    """What a test sets for log lines ends with it."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -207,9 +207,9 @@ class Connection:
                 "set SSL_CERT_FILE to a file with its certificate.",
                 "tls",
             ) from None
-        except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError):
+        except aiohttp.ClientPayloadError:
             raise TryAgain(
-                f"the answer of {where} broke off, or is no HTTP. Check the network, and what stands in between.",
+                f"the answer of {where} broke off before its end. Check the network, and what stands in between.",
                 "connection",
             ) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
