@@ -249,12 +249,10 @@ class Store:
         """One page of the live cursor: its events, their findings, its entry in the ledger and the cursor behind it, in
         one transaction. Raises LeaseLost: another process has taken the org over."""
         with self.writing() as connection:
-            self._lock_org(connection, org, lease)
-            state = connection.execute(sa.select(orgs).where(orgs.c.org == org)).one()
+            state = self._lock_org(connection, org, lease)
             self._check_link(turn, state.next_link)
             newest = batch.newest(turn.time)
-            believed = min(turn.time, epoch_ms_of(now) + _MOST_SKEW)  # one odd Date must not claim the future
-            part = ledger.covered(replace(turn, time=believed), state.covered_until, newest)
+            part = ledger.covered(_believed(turn, now), state.covered_until, newest)
             stored, _ = self._store(connection, org, batch, rules, now, part.since)
             ledger.record(connection, org, turn, part, _counts(batch, stored), batch.hash)
             values: dict[str, Any] = {
@@ -289,10 +287,8 @@ class Store:
             self._check_link(turn, state.next_link)
             last = ledger.last_page(connection, backfill.org, backfill.id)
             before = epoch_ms_of(backfill.since) if last is None else last.until
-            believed = min(turn.time, epoch_ms_of(now) + _MOST_SKEW)
-            part = ledger.covered(
-                replace(turn, time=believed), before, batch.newest(turn.time), epoch_ms_of(backfill.until)
-            )
+            limit = epoch_ms_of(backfill.until)
+            part = ledger.covered(_believed(turn, now), before, batch.newest(turn.time), limit)
             stored, fresh = self._store(connection, backfill.org, batch, rules, now)
             ledger.record(connection, backfill.org, turn, part, _counts(batch, stored), batch.hash, backfill.id)
             moved = {"next_link": turn.next_link, "events_stored": backfills.c.events_stored + stored.new}
@@ -313,15 +309,17 @@ class Store:
                 " behind: this page was not stored, and the next poll goes on from the cursor that is there."
             )
 
-    def _lock_org(self, connection: sa.Connection, org: str, lease: Lease | None = None) -> None:
-        """From here to the commit nobody else stores events of this org (SQLite has one writer anyway), and it is still
-        the one of this lease."""
+    def _lock_org(self, connection: sa.Connection, org: str, lease: Lease | None = None) -> Any:
+        """The row of an org. From here to the commit nobody else stores events of it (SQLite has one writer anyway),
+        and it is still the one of this lease."""
         self.ensure_orgs(connection, [org])
-        query = sa.select(orgs.c.org).where(orgs.c.org == org).with_for_update()
+        query = sa.select(orgs).where(orgs.c.org == org).with_for_update()
         if lease is not None:
             query = query.where(orgs.c.lease_holder == lease.holder, orgs.c.lease_epoch == lease.epoch)
-        if connection.execute(query).first() is None:
+        row = connection.execute(query).first()
+        if row is None:
             raise LeaseLost(f"another process polls {org} now: what this one had in hand was not stored.")
+        return row
 
     def ensure_orgs(self, connection: sa.Connection, names: Sequence[str]) -> None:
         """Each org has its row."""
@@ -659,6 +657,11 @@ class Store:
             deleted += gone
             if gone < batch:
                 return deleted
+
+
+def _believed(turn: Turn, now: datetime) -> Turn:
+    """One odd Date must not claim the future."""
+    return replace(turn, time=min(turn.time, epoch_ms_of(now) + _MOST_SKEW))
 
 
 def _counts(batch: Batch, stored: Stored) -> dict[str, int]:

@@ -113,12 +113,9 @@ def _database(settings: Settings, rules: list[Rule]) -> Iterator[Line]:
         with open_store(settings) as store:
             schema = migrate.current(store)
             store.try_to_write()
-            with store.reading() as connection:
-                if store.is_postgres:
-                    version = f"Postgres {connection.execute(sa.text('show server_version')).scalar()}"
-                    journal = "wal"
-                else:
-                    version = f"SQLite {sqlite.VERSION}"
+            version, journal = store.version, "wal"
+            if not store.is_postgres:
+                with store.reading() as connection:
                     journal = str(connection.execute(sa.text("pragma journal_mode")).scalar())
     except PollerError as error:
         yield "wrong", "database", str(error)
@@ -145,8 +142,8 @@ def _refused(settings: Settings, rules: list[Rule]) -> Iterator[Line]:
     """Rules that this database, of this version, would not run."""
     import sqlalchemy as sa
 
-    for rule in rules:
-        with open_store(settings) as store:
+    with open_store(settings) as store:
+        for rule in rules:
             try:
                 with store.reading() as connection:
                     binds = dict.fromkeys(("since", "until", "now", "started", "interval"), 0)

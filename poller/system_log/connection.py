@@ -225,7 +225,7 @@ class Connection:
         if 300 <= answer.status < 400 or answer.status < 200:
             host = printable(_host(answer.headers.get("Location", "")))[:100] or "no host"
             raise OktaError(
-                f"{where} redirects to {host[:200]} ({answer.status}), which is not followed. "
+                f"{where} redirects to {host} ({answer.status}), which is not followed. "
                 "Set POLLER_OKTA_ORG_URL to the address that the org itself answers at.",
                 "redirect",
             )
