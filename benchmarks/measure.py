@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -184,8 +185,8 @@ def cold_start(url: str) -> float:
 
 
 def rules_by_history(kind: str, server: str | None, most: int) -> list[Figure]:
-    rule = next(rule for rule in load_rules() if rule.name == "push_fatigue")
-    history = History()
+    rules = [rule for rule in load_rules() if rule.enabled and rule.is_about_events()]
+    history, took = History(), defaultdict[str, float](float)
     with contextlib.ExitStack() as stack:
         few, many = (
             stack.enter_context(Store(stack.enter_context(databases.database(kind, server)))) for _ in range(2)
@@ -198,15 +199,21 @@ def rules_by_history(kind: str, server: str | None, most: int) -> list[Figure]:
                 day -= 1
             databases.settle(store)
         # In pairs, so that what else the machine does weighs on both alike.
-        pairs = [[rules_of_page(store, rule, page) for store in (few, many)] for page in history.pages(1, PAGES)]
-        by_few, by_many = (statistics.median(took) for took in zip(*pairs, strict=True))
+        many.on_rule = lambda name, seconds: took.update({name: took[name] + seconds * 1000 / PAGES})
+        pairs = [[rules_of_page(store, rules, page) for store in (few, many)] for page in history.pages(1, PAGES)]
+        many.on_rule = lambda name, seconds: None
+        small = [rules_of_page(many, rules, page) for page in history.pages(2, PAGES, 20)]
+        by_few, by_many = (statistics.median(times) for times in zip(*pairs, strict=True))
         ratio = statistics.median(slower / faster for faster, slower in pairs)
         say(f"{kind}: a flood of pushes")
         denied = flood(history.day[0][0].time + 3 * DAY)
-        worst = max(rules_of_page(few, rule, denied[start : start + 1000]) for start in range(0, len(denied), 1000))
+        worst = max(rules_of_page(few, rules, denied[start : start + 1000]) for start in range(0, len(denied), 1000))
+    slowest = sorted(took.items(), key=lambda item: -item[1])[:8]
+    say(f"{kind}: the slowest rules, ms a page: " + ", ".join(f"{name} {each:.1f}" for name, each in slowest))
     return [
-        Figure(f"rules of a page at {FEW:,} events, ms", by_few * 1000, ".1f"),
-        Figure(f"rules of a page at {most:,} events, ms", by_many * 1000, ".1f"),
+        Figure(f"{len(rules)} rules, a page of 1,000 at {FEW:,} events, ms", by_few * 1000, ".1f"),
+        Figure(f"{len(rules)} rules, a page of 1,000 at {most:,} events, ms", by_many * 1000, ".1f"),
+        Figure(f"{len(rules)} rules, a page of 20 at {most:,} events, ms", statistics.median(small) * 1000, ".1f"),
         Figure("  ratio, median of pairs", ratio, ".2f", 1.3),
         Figure("rules of the worst page of 5,000 denials, ms", worst * 1000, ".0f"),
     ]
@@ -220,13 +227,13 @@ def fill(store: Store, rows: Sequence[Stored], batch: int = 20_000) -> int:
     return len(rows)
 
 
-def rules_of_page(store: Store, rule: Rule, page: Sequence[Stored]) -> float:
+def rules_of_page(store: Store, rules: Sequence[Rule], page: Sequence[Stored]) -> float:
     """Store a page; seconds that its rules take."""
     fill(store, page)
     with store.writing() as connection:
+        state = store._lock_org(connection, ORG)
         start = time.perf_counter()
-        for part in store._reopened(connection, rule, ORG, [event for event, _ in page]):
-            store.reconcile(connection, rule, ORG, part, utc_now())
+        store._judge(connection, ORG, rules, [event for event, _ in page], utc_now(), state)
         return time.perf_counter() - start
 
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 import structlog
 
 from poller import metrics
-from poller.errors import LostCursor, OktaRefused, Stopped
+from poller.errors import LostCursor, OktaError, OktaRefused, Stopped
 from poller.findings import moment
 from poller.ledger import FIRST, KEPT, REOPENED, Turn
 from poller.rules import Rule
@@ -57,19 +57,42 @@ def poll(
     lookback: timedelta,
     now: Clock = utc_now,
     lease: Lease | None = None,
+    patience: float = float("inf"),
 ) -> Fetched:
-    """Follow the live cursor of an org until it is caught up; each page commits with the cursor behind it.
+    """Follow the live cursor of an org until it is caught up; each page commits with the cursor behind it. Then, for
+    about `patience` seconds, run the rules that were put off.
 
     A cursor that Okta no longer takes, that leads in a circle, or that leads to a former address of the org, is opened
     anew a little before the last committed event: uids absorb the repeats. Raises OktaError, DatabaseError, LeaseLost
     or Stopped.
     """
     line = _Line(store, log, org, rules, now, lease)
-    cursor = store.cursor(org)
+    try:
+        done = _catch_up(line, lookback)
+    except OktaError:
+        work_off(store, org, rules, now(), patience)
+        raise
+    return done + Fetched(0, work_off(store, org, rules, now(), patience))
+
+
+def work_off(store: Store, org: str, rules: Sequence[Rule], now: datetime, patience: float = float("inf")) -> Stored:
+    """Run the rules that were put off, or failed: those of users, and those that look far back."""
+    done, failed = store.work_off(org, rules, now, patience)
+    for rule, error in failed:
+        logger.error("rule.failed", org=org, rule=rule, error=error)
+        metrics.RULE_FAILURES.labels(rule).inc()
+    if done.found or done.undone:
+        metrics.FINDINGS.labels(org).inc(done.found)
+        logger.info("rules.worked_off", org=org, findings=done.found, undone=done.undone)
+    return done
+
+
+def _catch_up(line: _Line, lookback: timedelta) -> Fetched:
+    cursor = line.store.cursor(line.org)
     try:
         if cursor is None:
-            return line.open(now() - lookback, FIRST)
-        if log.owns(cursor):
+            return line.open(line.now() - lookback, FIRST)
+        if line.log.owns(cursor):
             return line.follow(cursor)
         reason = "the org has another address now"
     except LostCursor as error:
@@ -158,6 +181,7 @@ def backfill(
     for part in _parts(store, org, asked, since, until, now, "backfill"):
         total += _fetch_range(store, log, part, rules, now, progress)
         total += Fetched(0, store.run_rules(org, rules, part.since, part.until, now()))
+        total += Fetched(0, work_off(store, org, rules, now()))
         store.finish_backfill(part, now())
     logger.info("backfill.finished", org=org, pages=total.pages, new=total.stored.new, findings=total.stored.found)
     return total
@@ -185,6 +209,7 @@ def verify(
 
     for part in _parts(store, org, f"since {since.isoformat()}", since, until, now, "verification"):
         total += _fetch_range(store, log, part, rules, now, progress, found)
+        total += Fetched(0, work_off(store, org, rules, now()))
         store.finish_backfill(part, now())
     metrics.RECOVERED.labels(org).inc(total.stored.new)
     say = logger.warning if total.stored.new else logger.info

@@ -97,6 +97,10 @@ class RuleError(PollerError):
     exit_code = 2
 
 
+class RuleFailed(PollerError):
+    """The query of a user's rule failed, took too long, or yielded what is no finding."""
+
+
 class Stopped(PollerError):
     """Asked to stop while waiting. Nothing is lost: the next start goes on from the last committed page."""
 

@@ -41,6 +41,7 @@ class Finding:
     trigger_uid: str
     trigger_time: int
     evidence: tuple[tuple[str, str], ...]
+    rule_version: str | None = None
 
 
 def finding_uid(org: str, rule: str, trigger_uid: str) -> str:
@@ -84,6 +85,7 @@ def build(rule: Rule, rows: Sequence[Row], events: Mapping[str, Row]) -> Finding
         trigger_uid=trigger_uid,
         trigger_time=head["trigger_time"],
         evidence=tuple(evidence),
+        rule_version=rule.version,
     )
 
 
@@ -101,8 +103,9 @@ _KINDS = ("rejected", "abandoned", "unanswered")
 
 def _name(user_uid: str | None, trigger: Row, seen: Iterable[Row]) -> str | None:
     for event in (trigger, *seen):
-        if event["user_uid"] == user_uid and event["user_name"]:
-            return str(event["user_name"])
+        for uid, name in (("user_uid", "user_name"), ("target_user_uid", "target_user_name")):
+            if user_uid is not None and event[uid] == user_uid and event[name]:
+                return str(event[name])
     return None
 
 
@@ -139,7 +142,24 @@ def _facts(
         facts[f"{role}.browser_places"] = _listed(_place(event) for event in mine if _client(event) == "browser")
         facts[f"{role}.factors"] = _listed(event["factor"] for event in mine)
         facts[f"{role}.new"] = _listed(name for event in mine for name in _positive(event["behaviors"]))
+        facts[f"{role}.count"] = str(len(mine))
+        facts[f"{role}.users"] = str(len({event["user_uid"] for event in mine}))
+        for column in _TOLD & mine[0].keys():
+            facts[f"{role}.{column}"] = _listed(_told(event[column]) for event in mine)
     return {name: text for name, text in facts.items() if text}
+
+
+# Columns of events that a summary may list, as {ROLE.COLUMN}.
+_TOLD = frozenset(
+    """event_type outcome outcome_reason user_name actor_name actor_type src_ip src_country src_city src_as_org
+    user_agent device factor message app_name target_type target_name target_user_name privilege request_uri risk_level
+    threat_detections severity""".split()  # noqa: SIM905
+)
+
+
+def _told(value: object) -> str | None:
+    text = None if value is None else str(value)
+    return f"{text[:97]}..." if text and len(text) > 100 else text
 
 
 def _rank(role: str) -> tuple[int, str]:

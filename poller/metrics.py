@@ -47,6 +47,7 @@ RULE_SECONDS = Histogram(
     registry=REGISTRY,
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
+RULE_FAILURES = _counter("rule_failures", "Times that a rule of the user's failed with another error.", "rule")
 INFO = _gauge("info", "1, with the versions in use.", "version", "database")
 
 

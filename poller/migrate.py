@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 
+from poller.activities import activity_views
 from poller.errors import DatabaseError
 from poller.revision import head, migrations_folder
-from poller.schema import activity_views
 from poller.store import Store
+
+# What Postgres, libpq and PgBouncer say to who may not come in, or asks for what is not there or makes no sense.
+_REFUSALS = (
+    "authentication failed",
+    "does not exist",
+    "no such database",
+    "no such user",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    "not permitted to log in",
+    "permission denied",
+    "definition of service",
+    "service file",
+    "invalid sslmode value",
+)
+_SQLITE_ERROR = 1  # the statement itself is wrong, such as one about a table that is not there
 
 
 def current(store: Store) -> str | None:
@@ -57,3 +74,14 @@ def ensure(store: Store, auto: bool) -> None:
         state = "no poller schema" if have is None else f"schema {have} and this program needs {want}"
         raise DatabaseError(f"{where} has {state}. Run poller migrate, or set POLLER_AUTO_MIGRATE=true.")
     upgrade(store)
+
+
+def is_away(error: DatabaseError) -> bool:
+    """Whether waiting may help, or a person is needed: for another schema, password, database or right."""
+    cause = error.__cause__
+    if not isinstance(cause, (OperationalError, InternalError, InterfaceError)):
+        return False
+    # psycopg has no code for what a server says to a connection that it refuses.
+    told = str(cause.orig).lower()
+    is_refused = any(words in told for words in _REFUSALS)
+    return not is_refused and getattr(cause.orig, "sqlite_errorcode", None) != _SQLITE_ERROR

@@ -76,6 +76,20 @@ class Event(NamedTuple):
     threat_suspected: bool | None
     severity: str | None
     message: str | None
+    device_token: str | None
+    src_lat: float | None
+    src_lon: float | None
+    app_uid: str | None
+    app_name: str | None
+    target_uid: str | None
+    target_type: str | None
+    target_name: str | None
+    target_user_uid: str | None
+    target_user_name: str | None
+    privilege: str | None
+    request_uri: str | None
+    risk_level: str | None
+    threat_detections: str | None
 
 
 def split_page(body: bytes) -> list[bytes]:
@@ -123,17 +137,16 @@ def normalize(raw: bytes) -> Event:
     actor_type = _text(actor.get("type"), MAX_ID)
     actor_uid = _id(actor.get("id"))
     actor_name = _text(actor.get("alternateId")) or _text(actor.get("displayName"))
+    app, role, thing, person = _targets(targets)
+    target_user_uid = target_user_name = None
+    if person is not None:
+        target_user_uid = _id(person.get("id"))
+        target_user_name = _text(person.get("alternateId")) or _text(person.get("displayName"))
     user_uid, user_name = actor_uid, actor_name
     if actor_uid is None or actor_type is None or actor_type.lower() != "user":
-        user_uid = user_name = None
-        for target in targets:
-            if type(target) is dict and (_text(target.get("type")) or "").lower() == "user":
-                user_uid = _id(target.get("id"))
-                user_name = _text(target.get("alternateId")) or _text(target.get("displayName"))
-                break
-        else:
-            if actor_type is None:  # nothing says what the actor is, and no target is a user
-                user_uid, user_name = actor_uid, actor_name
+        user_uid, user_name = target_user_uid, target_user_name
+        if person is None and actor_type is None:  # nothing says what the actor is, and no target is a user
+            user_uid, user_name = actor_uid, actor_name
 
     src_ip = _text(client.get("ipAddress"), MAX_ID)
     if src_ip is None:
@@ -142,6 +155,9 @@ def normalize(raw: bytes) -> Event:
             src_ip = _text(_dict(chain[0]).get("ip"), MAX_ID)
 
     agent = client.get("userAgent")
+    geolocation = _dict(place.get("geolocation"))
+    hidden = debug.get("logOnlySecurityData")
+    hidden = _dict(hidden) or _json_inside(hidden)
     return Event(
         uid=uid,
         time=time,
@@ -170,11 +186,72 @@ def normalize(raw: bytes) -> Event:
         root_session_uid=_id(authentication.get("rootSessionId")),
         transaction_uid=_id(_dict(get("transaction")).get("id")),
         authn_request_uid=_id(debug.get("authnRequestId")),
-        behaviors=_behaviors(debug, security),
+        behaviors=_behaviors(debug, security, hidden),
         threat_suspected=_bool(debug.get("threatSuspected")),
         severity=_text(get("severity"), MAX_ID),
         message=_text(get("displayMessage")),
+        device_token=_id(debug.get("dtHash")) or _id(debug.get("deviceFingerprint")),
+        src_lat=_degrees(geolocation.get("lat"), 90),
+        src_lon=_degrees(geolocation.get("lon"), 180),
+        app_uid=_id(app.get("id")),
+        app_name=_text(app.get("displayName"), MAX_ID) or _text(app.get("alternateId"), MAX_ID),
+        target_uid=_id(thing.get("id")),
+        target_type=_text(thing.get("type"), MAX_ID),
+        target_name=_text(thing.get("displayName")) or _text(thing.get("alternateId")),
+        target_user_uid=target_user_uid,
+        target_user_name=target_user_name,
+        privilege=_text(debug.get("privilegeGranted"))
+        or _text(debug.get("privilegeRevoked"))
+        or _text(role.get("displayName")),
+        request_uri=_text(debug.get("requestUri")),
+        risk_level=_risk_level(debug, hidden),
+        threat_detections=_text(debug.get("threatDetections")),
     )
+
+
+def _targets(targets: list[Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any] | None]:
+    """Of the targets the first app instance, the first role, the first thing that is neither of them nor a person (else
+    the app), and the first user."""
+    app = role = thing = person = None
+    for target in targets:
+        if type(target) is not dict:
+            continue
+        kind = (_text(target.get("type")) or "").lower()
+        if kind == "user":
+            person = target if person is None else person
+        elif kind == "appinstance":
+            app = target if app is None else app
+        elif kind == "role":
+            role = target if role is None else role
+        elif kind != "appuser" and thing is None:
+            thing = target
+    return app or _EMPTY, role or _EMPTY, thing or role or app or _EMPTY, person
+
+
+_LEVEL = re.compile(r"\blevel=(\w+)")
+
+
+def _risk_level(debug: dict[str, Any], hidden: dict[str, Any]) -> str | None:
+    """`LOW` of `{reasons=..., level=LOW}`, or of an object of that shape."""
+    for risk in (debug.get("risk"), hidden.get("risk")):
+        if type(risk) is str and (match := _LEVEL.search(risk, 0, MAX_TEXT)):
+            return _text(match[1], MAX_ID)
+        inside = risk if type(risk) is dict else _json_inside(risk)
+        if level := _text(inside.get("level"), MAX_ID):
+            return level
+    return None
+
+
+def _degrees(value: object, most: int) -> float | None:
+    """A coordinate, as a number or written as text; None if there is no such place."""
+    if isinstance(value, str) and len(value) <= 32:
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if type(value) not in (int, float) or not abs(value) <= most:  # type: ignore[arg-type]
+        return None
+    return float(value)  # type: ignore[arg-type]
 
 
 _INSTANT = re.compile(
@@ -280,18 +357,20 @@ def _factor_of_target(targets: list[Any]) -> str | None:
     return next((factor for factor in factors if factor not in _KNOWLEDGE), factors[0] if factors else None)
 
 
-def _behaviors(debug: dict[str, Any], security: dict[str, Any]) -> str | None:
+def _behaviors(debug: dict[str, Any], security: dict[str, Any], hidden: dict[str, Any]) -> str | None:
     """`{New IP=POSITIVE, New Device=NEGATIVE}`, as debugData writes it; newer shapes are brought to the same form."""
     written = debug.get("behaviors")
     pairs: dict[str, Any]
     if type(written) is str:
         return _text(written)
+    if type(written) is list:  # ["New IP=POSITIVE", ...]
+        return _text("{" + ", ".join(pair for pair in written if type(pair) is str) + "}")
     if type(written) is dict:
         pairs = written
     elif type(listed := security.get("userBehaviors")) is list:
         pairs = {_text(_dict(b).get("name")) or "": _dict(b).get("result") for b in listed}
     else:
-        pairs = _dict(_json_inside(debug.get("logOnlySecurityData")).get("behaviors"))
+        pairs = _dict(hidden.get("behaviors"))
     return _text("{" + ", ".join(f"{name}={_text(result)}" for name, result in pairs.items()) + "}") if pairs else None
 
 

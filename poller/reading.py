@@ -42,6 +42,7 @@ FINDING_COLUMNS = (
     "trigger_uid",
     "evidence_count",
     "superseded_time",
+    "rule_version",
 )
 EVIDENCE_COLUMNS = ("event_uid", "role", "time", "event_type", "outcome", "src_ip")
 
@@ -71,7 +72,7 @@ _EVIDENCE = """
 select evidence.finding_uid, evidence.event_uid, evidence.role, events.time, events.event_type, events.outcome,
        events.src_ip, events.outcome_reason, events.src_city, events.src_country, events.src_as_org, events.is_proxy,
        events.factor, events.push_response, events.number_challenge_response, events.user_agent, events.device,
-       events.behaviors
+       events.behaviors, events.session_uid, events.root_session_uid
 from finding_evidence as evidence
 left join events on events.org = evidence.org and events.uid = evidence.event_uid
 where evidence.finding_uid in ({uids})
@@ -83,6 +84,13 @@ select time, status, reason, comment
 from finding_history
 where finding_uid = :uid
 order by time, id
+"""
+
+_EXCEPTIONS = """
+select id, rule, org, user_name, network, reason, owner, created_time, end_time, hits, last_hit_time
+from exceptions
+where (:rule = '' or rule is null or rule = :rule) and end_time > :after
+order by end_time, id
 """
 
 _RAW = """
@@ -138,14 +146,14 @@ class Reading:
         sql = "select 1 as there from sqlite_master where name = 'alembic_version'"
         if self._is_postgres:
             sql = "select 1 as there where to_regclass('alembic_version') is not null"
-        if not list(self._rows(sql)):
+        if not list(self.rows(sql)):
             return None
-        return next((row["version_num"] for row in self._rows("select version_num from alembic_version")), None)
+        return next((row["version_num"] for row in self.rows("select version_num from alembic_version")), None)
 
     def findings(self, wanted: Wanted, most: int | None = None) -> Iterator[dict[str, Any]]:
         """Findings, newest first, each with `evidence` in order of time."""
         ever = ("-infinity", "infinity") if self._is_postgres else ("", "~")
-        rows = self._rows(
+        rows = self.rows(
             _FINDINGS,
             since=iso(wanted.since) if wanted.since else ever[0],
             until=iso(wanted.until) if wanted.until else ever[1],
@@ -169,7 +177,7 @@ class Reading:
         """The one finding whose uid starts so. Raises UsageError: there is none, or there are several."""
         if not prefix:
             raise UsageError("an empty UID. Give the first characters of one, as poller findings shows them.")
-        rows = list(self._rows(_FINDINGS_BY_PREFIX, prefix=prefix, beyond=prefix + "~"))
+        rows = list(self.rows(_FINDINGS_BY_PREFIX, prefix=prefix, beyond=prefix + "~"))
         if not rows:
             raise UsageError(f"no finding's UID starts with {prefix!r}. poller findings lists them.")
         if len(rows) > 1:
@@ -182,38 +190,46 @@ class Reading:
 
     def timeline(self, uid: str) -> list[dict[str, Any]]:
         """The evidence of a finding in order of time: role, and what the event says (nothing if it is gone)."""
-        return list(self._rows(_EVIDENCE.format(uids=":uid"), uid=uid))
+        return list(self.rows(_EVIDENCE.format(uids=":uid"), uid=uid))
 
     def history(self, uid: str) -> list[dict[str, Any]]:
         """What analysts did to a finding, in order: time, status, reason, comment."""
-        return [{**row, "time": _time(row["time"])} for row in self._rows(_HISTORY, uid=uid)]
+        return [{**row, "time": _time(row["time"])} for row in self.rows(_HISTORY, uid=uid)]
+
+    def exceptions(self, rule: str = "", after: datetime | None = None) -> list[dict[str, Any]]:
+        """The exceptions that touch a rule (all of them without one) and end after then, the next to end first."""
+        ever = "-infinity" if self._is_postgres else ""
+        rows = self.rows(_EXCEPTIONS, rule=rule, after=iso(after) if after else ever)
+        names = ("created_time", "end_time", "last_hit_time")
+        return [{**row, **{name: _time(row[name]) for name in names}} for row in rows]
 
     def raw(self, uid: str, org: str = "") -> list[tuple[str, bytes]]:
         """(org, compressed record) of the events with this uid: at most one in each org."""
-        return [(row["org"], bytes(row["raw"])) for row in self._rows(_RAW, uid=uid, org=org)]
+        return [(row["org"], bytes(row["raw"])) for row in self.rows(_RAW, uid=uid, org=org)]
 
     def orgs(self) -> list[dict[str, Any]]:
         """What is known of each org that was ever polled or backfilled; `last_event_time` in epoch ms."""
         names = ("last_poll_time", "caught_up_time", "last_error_time")
-        return [{**row, **{name: _time(row[name]) for name in names}} for row in self._rows(_ORGS)]
+        return [{**row, **{name: _time(row[name]) for name in names}} for row in self.rows(_ORGS)]
 
     def backfills(self) -> list[dict[str, Any]]:
         """The backfills that were begun and not finished."""
         names = ("since_time", "until_time", "started_time")
-        return [{**row, **{name: _time(row[name]) for name in names}} for row in self._rows(_BACKFILLS)]
+        return [{**row, **{name: _time(row[name]) for name in names}} for row in self.rows(_BACKFILLS)]
 
     def _with_evidence(self, batch: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         if not batch:
             return
         binds = {f"u{number}": finding["uid"] for number, finding in enumerate(batch)}
         evidence: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for row in self._rows(_EVIDENCE.format(uids=", ".join(f":{name}" for name in binds)), **binds):
+        for row in self.rows(_EVIDENCE.format(uids=", ".join(f":{name}" for name in binds)), **binds):
             item = {name: row[name] for name in EVIDENCE_COLUMNS}
             evidence[row["finding_uid"]].append({**item, "time": at(row["time"])})
         for finding in batch:
             yield {**finding, "evidence": evidence[finding["uid"]]}
 
-    def _rows(self, sql: str, **binds: str | int) -> Iterator[dict[str, Any]]:
+    def rows(self, sql: str, **binds: str | int) -> Iterator[dict[str, Any]]:
+        """Rows of a query with `:name` binds, as they come."""
         if self._is_postgres:
             sql = _BIND.sub(r"%(\1)s", sql.replace("%", "%%"))
         with _translated(self._url), closing(self._connection.cursor()) as cursor:

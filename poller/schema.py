@@ -4,7 +4,6 @@ them."""
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
@@ -13,6 +12,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Dialect,
+    Double,
     ForeignKey,
     Index,
     Integer,
@@ -92,9 +92,24 @@ events = Table(
     Column("severity", _text),
     Column("message", _text),
     Column("raw", LargeBinary, nullable=False),  # the record as Okta sent it, see poller/raw.py
+    Column("device_token", _text),
+    Column("src_lat", Double),  # degrees
+    Column("src_lon", Double),
+    Column("app_uid", _text),  # the first app among the targets
+    Column("app_name", _text),
+    Column("target_uid", _text),  # the first target that is neither app nor person, else the app
+    Column("target_type", _text),
+    Column("target_name", _text),
+    Column("target_user_uid", _text),  # the first user among the targets
+    Column("target_user_name", _text),
+    Column("privilege", _text),  # the admin role granted or taken away
+    Column("request_uri", _text),
+    Column("risk_level", _text),
+    Column("threat_detections", _text),
     UniqueConstraint("org", "uid", name="uq_events_org_uid"),
     Index("ix_events_kind", "org", "event_type", "time", "outcome"),
     Index("ix_events_user", "org", "user_uid", "time"),
+    Index("ix_events_src_ip", "org", "src_ip", "time"),
     # For retention. By days: smaller, and no rule's query is tempted to read all that happened in a time.
     Index("ix_events_day", text(DAY_OF_TIME)),
 )
@@ -204,6 +219,7 @@ findings = Table(
     Column("evidence_count", Integer, nullable=False),
     Column("trigger_time", BigInteger, nullable=False),  # `time` of the trigger, epoch ms: which slice it belongs to
     Column("superseded_time", Instant),  # late events have undone it, but an analyst had touched it
+    Column("rule_version", _text),  # of the query and parameters that judged it last
     Index("ix_findings_slice", "org", "rule", "trigger_time"),
     Index("ix_findings_last_seen", "last_seen_time"),
 )
@@ -218,6 +234,39 @@ finding_evidence = Table(
     Index("ix_finding_evidence_event", "org", "event_uid"),
 )
 
+# Findings that are known to be harmless before they are made: they are made all the same, suppressed.
+exceptions = Table(
+    "exceptions",
+    metadata,
+    Column("id", _serial, primary_key=True),
+    Column("rule", _text),  # NULL: any; and so with the next three
+    Column("org", _text),
+    Column("user_name", _text),  # an Okta user id, or a user name in any case
+    Column("network", _text),  # an address or a CIDR block that holds every address of the finding
+    Column("reason", _text, nullable=False),
+    Column("owner", _text, nullable=False),
+    Column("created_time", Instant, nullable=False),
+    Column("end_time", Instant, nullable=False),
+    Column("hits", Integer, nullable=False, server_default="0"),
+    Column("last_hit_time", Instant),
+)
+
+# What is still to be run: a rule over a span of an org's time, because the rule failed there, or because the span is
+# too long to be judged while a page waits.
+rule_backlog = Table(
+    "rule_backlog",
+    metadata,
+    Column("id", _serial, primary_key=True),
+    Column("org", _text, nullable=False),
+    Column("rule", _text, nullable=False),
+    Column("since", BigInteger, nullable=False),  # [since, until), epoch ms
+    Column("until", BigInteger, nullable=False),
+    Column("error", _text),  # why it failed there; NULL: it has not been tried yet
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("next_try_time", BigInteger, nullable=False),  # epoch ms
+    Index("ix_rule_backlog_rule", "org", "rule", "since"),
+)
+
 finding_history = Table(
     "finding_history",
     metadata,
@@ -227,14 +276,6 @@ finding_history = Table(
     Column("status", _text, nullable=False),
     Column("reason", _text),
     Column("comment", _text),
+    Column("exception_id", BigInteger),  # done by an exception, not by a person
     Index("ix_finding_history_finding", "finding_uid", "time"),
 )
-
-ACTIVITIES_SQL = Path(__file__).with_name("activities.sql")
-
-
-def activity_views() -> dict[str, str]:
-    """`activities.sql` as {view name: its `create view` statement}, in the order of the file."""
-    text = "\n".join(line for line in ACTIVITIES_SQL.read_text("utf-8").splitlines() if not line.startswith("--"))
-    statements = [statement.strip() for statement in text.split(";") if statement.strip()]
-    return {statement.split()[2]: statement for statement in statements}

@@ -213,7 +213,7 @@ class RuleSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    enabled: bool = True
+    enabled: bool | None = None  # as the rule says
     severity: Literal["informational", "low", "medium", "high", "critical"] | None = None
 
     @property
@@ -246,6 +246,7 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     orgs: tuple[OrgSettings, ...] = ()
+    rules_path: Path | None = None
     rules: dict[str, RuleSettings] = {}
 
     @classmethod

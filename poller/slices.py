@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 
@@ -27,3 +27,9 @@ def reopened(times: Iterable[int], lookback: int, lookahead: int) -> list[Slice]
         else:
             slices.append(Slice(since, until))
     return slices
+
+
+def days(span: Slice) -> Iterator[Slice]:
+    """A span in slices of a day, from its beginning; the last may be shorter."""
+    for start in range(span.since, span.until, 86_400_000):
+        yield Slice(start, min(start + 86_400_000, span.until))

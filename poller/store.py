@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from poller import ledger, sqlite
-from poller.errors import DatabaseError, LeaseLost, MalformedEvent, UsageError
-from poller.findings import REASONS, STATUSES, Finding, Row, build, moment
+from poller import exceptions, ledger, sqlite
+from poller.errors import DatabaseError, LeaseLost, MalformedEvent, RuleFailed, UsageError
+from poller.findings import CONFIDENCES, REASONS, STATUSES, Finding, Row, build, moment
 from poller.ledger import Turn
 from poller.normalize import Event, normalize
 from poller.raw import compress
@@ -35,8 +35,9 @@ from poller.schema import (
     orgs,
     pages,
     quarantine,
+    rule_backlog,
 )
-from poller.slices import Slice, reopened
+from poller.slices import Slice, days, reopened
 from poller.text import printable, without_secrets
 
 if TYPE_CHECKING:
@@ -55,6 +56,11 @@ _POSTGRES = {
 # A process that is stopped in the middle of a transaction holds its locks; Postgres then ends the transaction.
 _IF_STOPPED = "set local idle_in_transaction_session_timeout = '10s'"
 _COPYING, _COPIED = "set local statement_timeout = '30s'", "set local statement_timeout = 0"
+_GUARDED = "poller_guarded"  # on a connection that runs a rule of the user's
+_DAY = 86_400_000  # ms
+_PATIENCE = 10  # seconds that a rule of the user's may take over a day of events
+_MOST_ROWS = 100_000  # that it may yield
+_RETRY = (60_000, 3_600_000)  # ms until a rule that failed is run again, at first and at most
 _MOST_SKEW = 300_000  # ms that Okta's clock may be ahead of this machine's and be believed
 _COLUMNS = ("org", *Event._fields, "raw")
 _SUMMARY_COLUMNS = [column for column in events.c if column.name != "raw"]
@@ -253,7 +259,7 @@ class Store:
             self._check_link(turn, state.next_link)
             newest = batch.newest(turn.time)
             part = ledger.covered(_believed(turn, now), state.covered_until, newest)
-            stored, _ = self._store(connection, org, batch, rules, now, part.since)
+            stored, _ = self._store(connection, org, batch, rules, now, state, part.since)
             ledger.record(connection, org, turn, part, _counts(batch, stored), batch.hash)
             values: dict[str, Any] = {
                 "next_link": turn.next_link or turn.link,
@@ -279,7 +285,7 @@ class Store:
         """One page of a date range, and which events of it are new; a turn without a `next_link` was the last. The live
         cursor is not touched. Raises LeaseLost: another process has gone on with the same range."""
         with self.writing() as connection:
-            self._lock_org(connection, backfill.org)
+            org = self._lock_org(connection, backfill.org)
             ours = (backfills.c.id == backfill.id) & (backfills.c.epoch == backfill.epoch)
             state = connection.execute(sa.select(backfills.c.next_link).where(ours)).first()
             if state is None:
@@ -289,7 +295,7 @@ class Store:
             before = epoch_ms_of(backfill.since) if last is None else last.until
             limit = epoch_ms_of(backfill.until)
             part = ledger.covered(_believed(turn, now), before, batch.newest(turn.time), limit)
-            stored, fresh = self._store(connection, backfill.org, batch, rules, now)
+            stored, fresh = self._store(connection, backfill.org, batch, rules, now, org)
             ledger.record(connection, backfill.org, turn, part, _counts(batch, stored), batch.hash, backfill.id)
             moved = {"next_link": turn.next_link, "events_stored": backfills.c.events_stored + stored.new}
             connection.execute(sa.update(backfills).where(ours).values(moved))
@@ -338,6 +344,7 @@ class Store:
         batch: Batch,
         rules: Sequence[Rule],
         now: datetime,
+        state: Any,
         late_before: int | None = None,
     ) -> tuple[Stored, list[Event]]:
         """Events (once each), quarantine and findings. Returns the counts and the new events."""
@@ -357,12 +364,8 @@ class Store:
         touched = [event for event, _ in fresh]
         late = sum(event.time < late_before for event in touched) if late_before is not None else 0
         stored = Stored(len(fresh), len(batch.events) - len(fresh), late, quarantined)
-        for rule in filter(Rule.is_about_events, rules):
-            began = time.perf_counter()
-            for part in self._reopened(connection, rule, org, touched):
-                stored += self.reconcile(connection, rule, org, part, now)
-            if touched:
-                self.on_rule(rule.name, time.perf_counter() - began)
+        if touched:
+            stored += self._judge(connection, org, rules, touched, now, state)
         return stored, touched
 
     def _unknown(
@@ -412,35 +415,136 @@ class Store:
     def run_rules(self, org: str, rules: Sequence[Rule], since: datetime, until: datetime, now: datetime) -> Stored:
         """Run the rules over `[since, until)` of what is stored, a day at a time, each in a transaction of its own."""
         total = Stored()
-        start, end = epoch_ms_of(since), epoch_ms_of(until)
-        for day in range(start, end, 86_400_000):
+        whole = Slice(epoch_ms_of(since), epoch_ms_of(until))
+        with self.writing() as connection:
+            self._lock_org(connection, org)
+            for rule in rules:
+                if rule.is_own:
+                    self._put_off(connection, rule, org, [whole], now)
+        for day in days(whole):
             with self.writing() as connection:
-                self._lock_org(connection, org)
-                for rule in filter(Rule.is_about_events, rules):
-                    part = Slice(day, min(day + 86_400_000, end))
-                    total += self.reconcile(connection, rule, org, part, now)
+                state = self._lock_org(connection, org)
+                for rule in rules:
+                    if rule.is_about_events() and not rule.is_own:
+                        total += self.reconcile(connection, rule, org, day, now, state.pruned_before)
         return total
 
-    def _reopened(self, connection: sa.Connection, rule: Rule, org: str, touched: Sequence[Event]) -> list[Slice]:
-        """The slices of a rule that these new events re-open: around their own times, and around later findings of the
-        same users, since an event from before can show that a session or a sign-in was an older one."""
-        if not touched:
-            return []
-        times = {event.time for event in touched}
-        times.update(event.challenge_time for event in touched if event.challenge_time is not None)
-        users = {event.user_uid for event in touched}
-        later = connection.execute(
-            sa.select(findings.c.user_uid, findings.c.trigger_time).where(
-                findings.c.org == org, findings.c.rule == rule.name, findings.c.trigger_time >= min(times)
-            )
-        )
-        times.update(time for user, time in later if user in users)
-        return reopened(times, rule.lookback, rule.lookahead)
+    def _judge(
+        self,
+        connection: sa.Connection,
+        org: str,
+        rules: Sequence[Rule],
+        touched: Sequence[Event],
+        now: datetime,
+        state: Any,
+    ) -> Stored:
+        """Run each rule over the slices that these new events re-open for it. Spans that are too long for a page to
+        wait for, and the rules of users, are put off, in the same transaction (`work_off`)."""
+        total = Stored()
+        newest = max([state.last_event_time or 0, *(event.time for event in touched)])
+        due = [(rule, _moments(rule, touched)) for rule in rules if rule.is_about_events()]
+        due = [(rule, times) for rule, times in due if times]
+        later = self._later_findings(connection, org, [rule for rule, _ in due], touched)
+        for rule, times in due:
+            began = time.perf_counter()
+            parts = reopened(times | later.get(rule.name, set()), rule.lookback, rule.lookahead)
+            if rule.is_own or _is_long(rule, parts, newest):
+                last = max(newest, epoch_ms_of(now) + _DAY)
+                self._put_off(connection, rule, org, [Slice(since, min(until, last)) for since, until in parts], now)
+                continue
+            for part in parts:
+                total += self.reconcile(connection, rule, org, part, now, state.pruned_before)
+            self.on_rule(rule.name, time.perf_counter() - began)
+        return total
 
-    def reconcile(self, connection: sa.Connection, rule: Rule, org: str, part: Slice, now: datetime) -> Stored:
+    def _later_findings(
+        self, connection: sa.Connection, org: str, rules: Sequence[Rule], touched: Sequence[Event]
+    ) -> dict[str, set[int]]:
+        """Rule: the times of later findings of the same users, since an event from before can show that a session or a
+        sign-in was an older one."""
+        users = {event.user_uid for event in touched}
+        query = sa.select(findings.c.rule, findings.c.user_uid, findings.c.trigger_time).where(
+            findings.c.org == org,
+            findings.c.rule.in_([rule.name for rule in rules]),
+            findings.c.trigger_time >= min(event.time for event in touched),
+        )
+        later: dict[str, set[int]] = {}
+        for rule, user, time_of_it in connection.execute(query):
+            if user in users:
+                later.setdefault(rule, set()).add(time_of_it)
+        return later
+
+    def _put_off(self, connection: sa.Connection, rule: Rule, org: str, parts: Iterable[Slice], now: datetime) -> None:
+        """Note that a rule is still to be run over these spans; those that meet become one."""
+        row = rule_backlog.c
+        for part in parts:
+            meeting = (row.org == org) & (row.rule == rule.name) & (row.since <= part.until) & (row.until >= part.since)
+            met = connection.execute(sa.select(rule_backlog).where(meeting).order_by(row.since)).all()
+            since = min([part.since, *(known.since for known in met)])
+            until = max([part.until, *(known.until for known in met)])
+            if met:
+                connection.execute(sa.update(rule_backlog).where(row.id == met[0].id).values(since=since, until=until))
+                connection.execute(sa.delete(rule_backlog).where(row.id.in_([known.id for known in met[1:]])))
+            else:
+                values = {"org": org, "rule": rule.name, "since": since, "until": until}
+                connection.execute(sa.insert(rule_backlog).values(**values, next_try_time=epoch_ms_of(now)))
+
+    def work_off(
+        self, org: str, rules: Sequence[Rule], now: datetime, seconds: float = float("inf")
+    ) -> tuple[Stored, list[tuple[str, str]]]:
+        """Run what was put off, a day at a time, each in a transaction of its own, for about so many seconds.
+
+        A rule that fails is noted with the day it failed at, and run again from there later. Returns what was done, and
+        (rule, error) of those that failed now.
+        """
+        by_name = {rule.name: rule for rule in rules}
+        total, failed = Stored(), list[tuple[str, str]]()
+        end = time.monotonic() + seconds
+        row = rule_backlog.c
+        due = (row.org == org) & row.rule.in_(by_name) & (row.next_try_time <= epoch_ms_of(now))
+        with self.reading() as connection:
+            waiting = connection.execute(sa.select(row.id).where(due).limit(1)).first()
+        while waiting is not None and time.monotonic() < end:
+            error, done = None, Stored()
+            with self.writing() as connection:
+                state = self._lock_org(connection, org)
+                waiting = connection.execute(sa.select(rule_backlog).where(due).order_by(row.id).limit(1)).first()
+                if waiting is None:
+                    break
+                rule, this = by_name[waiting.rule], row.id == waiting.id
+                day = next(days(Slice(waiting.since, waiting.until)))
+                began = time.perf_counter()
+                try:
+                    done = self.reconcile(connection, rule, org, day, now, state.pruned_before)
+                except RuleFailed as failure:
+                    error = str(failure)
+                    wait = min(_RETRY[0] * 2 ** min(waiting.tries, 10), _RETRY[1])
+                    failing = {"error": error, "tries": waiting.tries + 1, "next_try_time": epoch_ms_of(now) + wait}
+                    connection.execute(sa.update(rule_backlog).where(this).values(failing))
+                    if error != waiting.error:
+                        failed.append((rule.name, error))
+                else:
+                    self.on_rule(rule.name, time.perf_counter() - began)
+                    if day.until >= waiting.until:
+                        connection.execute(sa.delete(rule_backlog).where(this))
+                    else:
+                        moved = {"since": day.until, "error": None, "tries": 0}
+                        connection.execute(sa.update(rule_backlog).where(this).values(moved))
+            total += done
+        return total, failed
+
+    def reconcile(
+        self,
+        connection: sa.Connection,
+        rule: Rule,
+        org: str,
+        part: Slice,
+        now: datetime,
+        pruned_before: int | None = None,
+    ) -> Stored:
         """Run a rule over a slice: what it yields is there afterwards, and what it no longer yields is gone, unless an
-        analyst has touched it: that stays, marked superseded. Findings from where events have been deleted stay as
-        they were judged when those were there."""
+        analyst has touched it: that stays, marked superseded. Findings from where events have been deleted
+        (`pruned_before`, epoch ms) stay as they were judged when those were there."""
         due = {finding.uid: finding for finding in self.evaluate(connection, rule, org, part)}
         in_slice = (
             (findings.c.org == org)
@@ -449,7 +553,6 @@ class Store:
             & (findings.c.trigger_time < part.until)
         )
         there = {row.uid: row for row in connection.execute(sa.select(findings).where(in_slice))}
-        pruned_before = connection.execute(sa.select(orgs.c.pruned_before).where(orgs.c.org == org)).scalar()
         settled_before = part.since if pruned_before is None else pruned_before + rule.lookback
         made = changed = undone = 0
         for uid, finding in due.items():
@@ -468,15 +571,70 @@ class Store:
     def evaluate(self, connection: sa.Connection, rule: Rule, org: str, part: Slice) -> list[Finding]:
         """The findings of a rule whose trigger lies in the slice, by time of trigger. Writes nothing."""
         binds = {"org": org, "since": part.since, "until": part.until, **rule.parameters}
+        rows = self._rows_of(connection, rule, binds)
+        if rule.is_own:
+            _check_rows(rule, org, part, rows)
         by_trigger: dict[str, list[Row]] = {}
-        for row in connection.execute(sa.text(rule.statement), binds).mappings():
+        for row in rows:
             by_trigger.setdefault(row["trigger_uid"], []).append(row)
         if not by_trigger:
             return []
         uids = {row["evidence_uid"] for rows in by_trigger.values() for row in rows} | set(by_trigger)
         seen = self._events(connection, org, uids)
+        if rule.is_own and len(seen) < len(uids):
+            raise RuleFailed(
+                f"{rule.folder / 'rule.sql'}: it yields a trigger_uid or evidence_uid that is no event's uid."
+            )
         made = [build(rule, rows, seen) for rows in by_trigger.values()]
         return sorted(made, key=lambda finding: (finding.trigger_time, finding.trigger_uid))
+
+    def _rows_of(self, connection: sa.Connection, rule: Rule, binds: dict[str, Any]) -> Sequence[Row]:
+        """What a rule yields. Raises RuleFailed, of a rule of the user's, whose query can do nothing but read: what it
+        does to the transaction is taken back, and it is ended when its time is up."""
+        if not rule.is_own:
+            return connection.execute(sa.text(rule.statement), binds).mappings().all()
+        query = sa.text(f"select * from ({rule.statement}) as yielded")  # which nothing but a SELECT can be
+        guard = self._postgres_guard if self.is_postgres else self._sqlite_guard
+        try:
+            with guard(connection):
+                rows = connection.execute(query, binds).mappings().fetchmany(_MOST_ROWS + 1)
+        except (SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error) as error:
+            if getattr(error, "connection_invalidated", False):
+                raise
+            cause = (str(getattr(error, "orig", None) or error).strip() or type(error).__name__).splitlines()[0]
+            if "interrupted" in cause or "statement timeout" in cause:
+                cause = f"it took longer than {_PATIENCE} s over a day of events"
+            raise RuleFailed(f"{rule.folder / 'rule.sql'}: {without_secrets(cause)}.") from None
+        if len(rows) > _MOST_ROWS:
+            raise RuleFailed(f"{rule.folder / 'rule.sql'}: it yields more than {_MOST_ROWS} rows for a day of events.")
+        return rows
+
+    @contextmanager
+    def _postgres_guard(self, connection: sa.Connection) -> Iterator[None]:
+        savepoint = connection.begin_nested()
+        connection.info[_GUARDED] = True
+        try:
+            connection.exec_driver_sql("set local transaction_read_only = on")
+            connection.exec_driver_sql(f"set local statement_timeout = '{_PATIENCE}s'")
+            yield
+        finally:
+            del connection.info[_GUARDED]
+            if savepoint.is_active:
+                savepoint.rollback()
+
+    @contextmanager
+    def _sqlite_guard(self, connection: sa.Connection) -> Iterator[None]:
+        if not connection.in_transaction():
+            connection.begin()  # now, since what begins one is no reading
+        driver: Any = connection.connection.driver_connection
+        end = time.monotonic() + _PATIENCE
+        driver.set_authorizer(_reads_only)
+        driver.set_progress_handler(lambda: time.monotonic() > end, 10_000)
+        try:
+            yield
+        finally:
+            driver.set_progress_handler(None, 0)
+            driver.set_authorizer(None)
 
     def _events(self, connection: sa.Connection, org: str, uids: Iterable[str]) -> dict[str, Row]:
         found: dict[str, Row] = {}
@@ -504,6 +662,12 @@ class Store:
         connection.execute(sa.update(findings).where(findings.c.uid == finding.uid).values(values))
         connection.execute(sa.delete(finding_evidence).where(finding_evidence.c.finding_uid == finding.uid))
         self._add_evidence(connection, finding)
+        self._suppress(connection, finding, now, is_new=False)
+
+    def _suppress(self, connection: sa.Connection, finding: Finding, now: datetime, is_new: bool) -> None:
+        status = exceptions.apply(connection, finding, now, is_new)
+        if status is not None:
+            connection.execute(sa.update(findings).where(findings.c.uid == finding.uid).values(status=status))
 
     def add_finding(self, connection: sa.Connection, finding: Finding, now: datetime) -> bool:
         """A new finding with its evidence; False where it is there already."""
@@ -520,6 +684,7 @@ class Store:
         if connection.execute(row.on_conflict_do_nothing().returning(findings.c.uid)).first() is None:
             return False
         self._add_evidence(connection, finding)
+        self._suppress(connection, finding, now, is_new=True)
         return True
 
     def _add_evidence(self, connection: sa.Connection, finding: Finding) -> None:
@@ -533,10 +698,8 @@ class Store:
             )
 
     def _undo(self, connection: sa.Connection, uid: str, now: datetime) -> None:
-        touched = connection.execute(
-            sa.select(finding_history.c.id).where(finding_history.c.finding_uid == uid).limit(1)
-        )
-        if touched.first():
+        by_person = (finding_history.c.finding_uid == uid) & finding_history.c.exception_id.is_(None)
+        if connection.execute(sa.select(finding_history.c.id).where(by_person).limit(1)).first():
             connection.execute(
                 sa.update(findings).where(findings.c.uid == uid).values(superseded_time=now, modified_time=now)
             )
@@ -659,6 +822,60 @@ class Store:
                 return deleted
 
 
+def _moments(rule: Rule, touched: Sequence[Event]) -> set[int]:
+    """When something happened, of these new events, that can change what a rule finds; epoch ms."""
+    kinds = rule.event_types
+    times = set()
+    for event in touched:
+        if kinds is None or event.event_type in kinds:
+            times.add(event.time)
+            if event.challenge_time is not None:
+                times.add(event.challenge_time)
+    return times
+
+
+def _is_long(rule: Rule, parts: Iterable[Slice], newest: int) -> bool:
+    """Whether a rule that looks far back would run over so much time that a page should not wait for it."""
+    return rule.lookback + rule.lookahead > _DAY and any(min(until, newest) - since > _DAY for since, until in parts)
+
+
+_READING = {
+    sqlite.driver.SQLITE_SELECT,
+    sqlite.driver.SQLITE_READ,
+    sqlite.driver.SQLITE_FUNCTION,
+    sqlite.driver.SQLITE_RECURSIVE,
+}
+
+
+def _reads_only(action: int, first: str | None, second: str | None, *_: object) -> int:
+    """An authorizer of SQLite: a statement may read, and call what does no more than that."""
+    is_harmless = action in _READING and second not in ("load_extension", "readfile", "writefile")
+    return int(sqlite.driver.SQLITE_OK if is_harmless else sqlite.driver.SQLITE_DENY)
+
+
+def _check_rows(rule: Rule, org: str, part: Slice, rows: Sequence[Row]) -> None:
+    """Raises RuleFailed: what a rule of the user's yields can't be findings of this slice."""
+    where = rule.folder / "rule.sql"
+    required: dict[str, tuple[type, ...]] = {
+        **dict.fromkeys(("org", "trigger_uid", "evidence_uid", "role"), (str,)),
+        **{"user_uid": (str, type(None)), "trigger_time": (int,)},
+    }
+    optional = {**{name: (int, type(None)) for name in ("first_seen", "last_attempt")}, "confidence": (str, type(None))}
+    for row in rows:
+        for name, kinds in (required | {name: kinds for name, kinds in optional.items() if name in row}).items():
+            if name not in row:
+                raise RuleFailed(f"{where}: it yields no column {name}.")
+            if type(row[name]) not in kinds:
+                kind = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
+                raise RuleFailed(f"{where}: it yields a {name} that is not of type {kind}.")
+        if row["org"] != org:
+            raise RuleFailed(f"{where}: it yields a row of another org than :org.")
+        if not part.since <= row["trigger_time"] < part.until:
+            raise RuleFailed(f"{where}: it yields a trigger_time outside of [:since, :until).")
+        if (row.get("confidence") or "medium") not in CONFIDENCES:
+            raise RuleFailed(f"{where}: it yields a confidence that is none of {', '.join(CONFIDENCES)}.")
+
+
 def _believed(turn: Turn, now: datetime) -> Turn:
     """One odd Date must not claim the future."""
     return replace(turn, time=min(turn.time, epoch_ms_of(now) + _MOST_SKEW))
@@ -687,12 +904,14 @@ def _content(finding: Finding) -> dict[str, Any]:
         "last_seen_time": moment(finding.last_seen),
         "trigger_time": finding.trigger_time,
         "evidence_count": len(finding.evidence),
+        "rule_version": finding.rule_version,
     }
 
 
 def _on_postgres_error(context: Any) -> None:
     # A server that was demoted answers, but takes nothing: the next connection may lead to the one in its place.
-    if getattr(context.original_exception, "sqlstate", None) == "25006":
+    is_guarded = context.connection is not None and context.connection.info.get(_GUARDED)
+    if getattr(context.original_exception, "sqlstate", None) == "25006" and not is_guarded:
         context.is_disconnect = True
 
 

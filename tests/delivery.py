@@ -41,6 +41,7 @@ def deliver(
     for start in range(0, len(records), page):
         batch = read_records(records[start : start + page])
         store.commit_poll(org, batch, turn(start), rules, NOW)
+    store.work_off(org, rules, NOW)
 
 
 def turn(number: int = 0, is_end: bool = False) -> Turn:

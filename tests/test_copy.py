@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from poller import copying, migrate
+from poller import copying, exceptions, migrate
 from poller.demo import SimulatedOkta
 from poller.errors import DatabaseError, UsageError
-from poller.schema import daemons, finding_history, metadata, orgs, pages, quarantine
+from poller.schema import daemons, finding_history, metadata, orgs, pages, quarantine, rule_backlog
 from poller.settings import load
 from poller.store import Store
 from tests.command_line import CommandLine
@@ -55,6 +55,10 @@ def fill(store: Store) -> None:
     with store.writing() as connection:
         connection.execute(sa.insert(daemons).values(uid="d1", fleet="f", process="elsewhere 1 2", alive_until=1))
         connection.execute(sa.update(orgs).values(lease_holder="d1", lease_epoch=7))
+        rest = {"org": "acme", "rule": "mine", "since": 1, "until": 2, "error": HOSTILE, "next_try_time": 3}
+        connection.execute(sa.insert(rule_backlog).values(rest))
+    until = NOW + timedelta(days=30)
+    exceptions.add(store, exceptions.Wanted("push_fatigue", None, None, "::1", HOSTILE, "sec", until), NOW)
 
 
 def everything(store: Store) -> dict[str, list[Any]]:

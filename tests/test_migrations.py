@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 import psycopg
@@ -13,8 +15,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from poller import migrate, schema
+from poller.activities import ACTIVITIES_SQL, activity_views, event_types
 from poller.errors import DatabaseError
 from poller.store import Store
+from tests.delivery import deliver
 
 
 def test_migrations_equal_the_schema(store: Store) -> None:
@@ -33,11 +37,23 @@ def test_columns_stand_in_the_same_order_and_are_as_nullable(store: Store) -> No
 
 def test_every_activity_is_a_view(store: Store) -> None:
     with store.reading() as connection:
-        assert set(schema.activity_views()) <= set(sa.inspect(connection).get_view_names())
-        names = set(re.findall(r"then '(\w+)'", schema.ACTIVITIES_SQL.read_text()))
-        assert names == set(schema.activity_views()) - {"activities"}
-        for view in schema.activity_views():
+        assert set(activity_views()) <= set(sa.inspect(connection).get_view_names())
+        names = set(re.findall(r"(?:then|^select) '(\w+)'", ACTIVITIES_SQL.read_text(), re.MULTILINE))
+        assert names == set(activity_views()) - {"activities"}
+        for view in activity_views():
             connection.execute(sa.text(f"select * from {view}")).all()
+
+
+def test_every_activity_names_its_event_types() -> None:
+    assert all(event_types().values())
+    assert event_types()["push_sent"] == {"system.push.send_factor_verify_push"}
+    assert event_types()["push_rejected"] == {
+        "user.mfa.okta_verify.deny_push",
+        "user.authentication.auth_via_mfa",
+    }
+    for name, view in activity_views().items():
+        if name != "activities":
+            assert f"'{name}' as activity" in view or f"activity = '{name}'" in view
 
 
 def test_upgrading_what_is_current_does_nothing(store: Store) -> None:
@@ -78,3 +94,30 @@ def test_ids_are_compared_byte_by_byte_on_postgres(store: Store) -> None:
             connection.execute(sa.insert(schema.orgs).values(org=org))
         there = [org for (org,) in connection.execute(sa.select(schema.orgs.c.org).order_by(schema.orgs.c.org))]
     assert there == sorted(there)
+
+
+def test_events_from_before_get_the_columns_that_came_later(store: Store) -> None:
+    """What is in the raw record is told by the new columns, as of an event that comes today."""
+    records = [
+        json.dumps(
+            {
+                "uuid": f"event-{number}",
+                "published": "2026-03-01T09:00:00Z",
+                "target": [{"type": "AppInstance", "id": f"0oa{number}", "displayName": "Example CRM"}],
+                "client": {"geographicalContext": {"geolocation": {"lat": 1.5, "lon": number / 100}}},
+            }
+        ).encode()
+        for number in range(2500)
+    ]
+    deliver(store, records, rules=[])
+    query = sa.select(schema.events).order_by(schema.events.c.uid)
+    with store.reading() as connection:
+        before = connection.execute(query).all()
+    path = migrate.migrations_folder() / "versions" / "0003_bench.py"
+    revision = SourceFileLoader("revision_0003", str(path)).load_module()
+    with store.writing() as connection:
+        connection.execute(sa.update(schema.events).values({name: None for name in revision.ADDED}))
+        assert connection.execute(query).all() != before
+        revision.fill(connection)
+    with store.reading() as connection:
+        assert connection.execute(query).all() == before

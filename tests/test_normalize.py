@@ -65,6 +65,20 @@ def test_an_identity_engine_event_fills_the_columns():
         "threat_suspected": False,
         "severity": "WARN",
         "message": "Authentication of user via MFA",
+        "device_token": "fec52565aa0cf18f57d7cf5b3ac728503b8992d2d6f7d46da1d1201090902b02",
+        "src_lat": 53.7965,
+        "src_lon": -1.5478,
+        "app_uid": None,
+        "app_name": None,
+        "target_uid": "pfd8xq0kz1ExAmPle5d7",
+        "target_type": "AuthenticatorEnrollment",
+        "target_name": "Okta Verify",
+        "target_user_uid": "00u4k2alice7ExAmP5d7",
+        "target_user_name": "alice.adams@example.com",
+        "privilege": None,
+        "request_uri": "/idp/idx/authenticators/poll",
+        "risk_level": "LOW",
+        "threat_detections": None,
     }
 
 
@@ -82,6 +96,16 @@ def test_a_classic_event_fills_what_it_says_and_leaves_the_rest_null():
         "root_session_uid",
         "authn_request_uid",
         "behaviors",
+        "app_uid",
+        "app_name",
+        "target_uid",
+        "target_type",
+        "target_name",
+        "target_user_uid",
+        "target_user_name",
+        "privilege",
+        "risk_level",
+        "threat_detections",
     }
     assert (event.event_type, event.outcome, event.user_uid, event.src_ip) == (
         "user.mfa.okta_verify.deny_push",
@@ -132,6 +156,74 @@ def test_an_actor_that_is_no_user_acts_on_the_user_among_the_targets():
     for targets in ([app], [], None, alice["id"]):
         assert normalize(record(actor=system, target=targets)).user_uid is None
     assert normalize(record(actor=alice, target=[{"id": "00u2", "type": "User"}])).user_uid == "00u1"
+
+
+APP = {"id": "0oa1", "type": "AppInstance", "displayName": "Example CRM"}
+ACCOUNT = {"id": "0ua1", "type": "AppUser", "alternateId": "bob"}
+BOB = {"id": "00u2", "type": "User", "alternateId": "bob@example.com"}
+ZONE = {"id": "nzo1", "type": "NetworkZone", "displayName": "Office"}
+ROLE = {"id": "cr01", "type": "ROLE", "displayName": "Help Desk Administrator"}
+
+
+@pytest.mark.parametrize(
+    ("targets", "columns"),
+    [
+        ([], {}),
+        (None, {}),
+        ([None, 7, "x", {}, []], {}),
+        ([APP], {"app_uid": "0oa1", "app_name": "Example CRM", "target_uid": "0oa1", "target_type": "AppInstance"}),
+        ([ACCOUNT, APP, BOB], {"app_uid": "0oa1", "target_uid": "0oa1", "target_user_uid": "00u2"}),
+        ([BOB, ZONE, APP], {"target_uid": "nzo1", "target_type": "NetworkZone", "target_name": "Office"}),
+        ([BOB, ROLE], {"privilege": "Help Desk Administrator", "target_uid": "cr01"}),
+        ([ROLE, ZONE], {"privilege": "Help Desk Administrator", "target_uid": "nzo1"}),
+        ([BOB, {**BOB, "id": "00u3"}], {"target_user_uid": "00u2", "target_user_name": "bob@example.com"}),
+        (BOB, {"target_user_uid": "00u2"}),
+    ],
+)
+def test_targets_are_told_apart(targets, columns):
+    event = normalize(record(target=targets))
+    assert {name: getattr(event, name) for name in columns} == columns
+    if not columns:
+        names = [name for name in Event._fields if name.startswith(("target_", "app_"))]
+        assert all(getattr(event, name) is None for name in names)
+
+
+@pytest.mark.parametrize(
+    ("debug", "column", "value"),
+    [
+        ({"dtHash": "ab12"}, "device_token", "ab12"),
+        ({"dtHash": None, "deviceFingerprint": "cd34"}, "device_token", "cd34"),
+        ({"risk": "{reasons=Anomalous Location, level=HIGH}"}, "risk_level", "HIGH"),
+        ({"risk": {"level": "MEDIUM"}}, "risk_level", "MEDIUM"),
+        ({"logOnlySecurityData": '{"risk": {"level": "LOW"}, "behaviors": {}}'}, "risk_level", "LOW"),
+        ({"risk": "nobody knows"}, "risk_level", None),
+        ({"privilegeGranted": "Super administrator"}, "privilege", "Super administrator"),
+        ({"privilegeRevoked": "Super administrator"}, "privilege", "Super administrator"),
+        ({"threatDetections": '{"Password Spray": "HIGH"}'}, "threat_detections", '{"Password Spray": "HIGH"}'),
+        ({"requestUri": "/api/v1/logs"}, "request_uri", "/api/v1/logs"),
+    ],
+)
+def test_debug_data_fills_the_columns(debug, column, value):
+    assert getattr(normalize(record(debugContext=debug_data(**debug))), column) == value
+
+
+@pytest.mark.parametrize(
+    ("latitude", "longitude", "told"),
+    [
+        (53.5, -1.5, (53.5, -1.5)),
+        ("53.5", " -1.5 ", (53.5, -1.5)),
+        (-90, 180, (-90.0, 180.0)),
+        (91, -181, (None, None)),
+        (None, True, (None, None)),
+        ("nan", "inf", (None, None)),
+        ([], {}, (None, None)),
+        ("9" * 400, "1e999", (None, None)),
+    ],
+)
+def test_a_place_is_on_earth_or_nowhere(latitude, longitude, told):
+    place = {"geolocation": {"lat": latitude, "lon": longitude}}
+    event = normalize(record(client={"geographicalContext": place}))
+    assert (event.src_lat, event.src_lon) == told
 
 
 @pytest.mark.parametrize(
@@ -427,6 +519,8 @@ def check(raw: bytes) -> None:
             assert value is None or abs(value) < 2**63
         elif name in ("is_proxy", "threat_suspected"):
             assert value in (True, False, None)
+        elif name in ("src_lat", "src_lon"):
+            assert value is None or (type(value) is float and abs(value) <= 180)
         elif value is not None:
             assert type(value) is str
             assert 0 < len(value) <= MAX_TEXT

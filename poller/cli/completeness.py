@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from poller.cli import output
-from poller.cli.setup import load_settings, open_store, start_log, time_range
+from poller.cli.setup import all_rules, load_settings, open_store, start_log, time_range
 from poller.errors import PollerError, Stopped, UsageError
 from poller.findings import moment
 from poller.reading import at
@@ -118,10 +118,9 @@ def _verify(
     store: Store, settings: Settings, spans: dict[str, tuple[datetime, datetime]]
 ) -> dict[str, tuple[Fetched, list[Event]] | PollerError]:
     from poller import cycle, daemon
-    from poller.rules import load_rules
     from poller.system_log import SystemLog
 
-    rules: list[Rule] = [rule for rule in load_rules(settings.rules) if rule.enabled]
+    rules: list[Rule] = [rule for rule in all_rules(settings) if rule.enabled]
     done: dict[str, tuple[Fetched, list[Event]] | PollerError] = {}
     polled = {one.name for one in settings.all_orgs()}
     if unknown := sorted(spans.keys() - polled):

@@ -54,8 +54,8 @@ def _checks() -> Iterator[Line]:
     yield "ok", "settings", f"from the environment and {_config_file()}"
     if exposed := exposed_file():
         yield "note", "settings", exposed
-    rules, line = _rules(settings)
-    yield line
+    rules, lines = _rules(settings)
+    yield from lines
     yield from _database(settings, rules)
     try:
         orgs = settings.all_orgs()
@@ -85,18 +85,23 @@ def _config_file() -> str:
     return named or ("poller.toml" if Path("poller.toml").is_file() else "no file (no poller.toml in this folder)")
 
 
-def _rules(settings: Settings) -> tuple[list[Rule], Line]:
+def _rules(settings: Settings) -> tuple[list[Rule], list[Line]]:
     from poller.rules import load_rules
 
+    unusable: list[Line] = []
     try:
-        rules = load_rules(settings.rules)
+        rules = load_rules(
+            settings.rules, settings.rules_path, lambda error: unusable.append(("wrong", "rules", str(error)))
+        )
     except PollerError as error:
-        return [], ("wrong", "rules", str(error))
+        return [], [("wrong", "rules", str(error))]
     enabled = [rule for rule in rules if rule.enabled]
     if not any(rule.is_about_events() for rule in enabled):
         off = "every rule about events is switched off. Remove `enabled = false` from one in poller.toml."
-        return enabled, ("wrong", "rules", off)
-    return enabled, ("ok", "rules", f"{', '.join(rule.name for rule in enabled)} of {len(rules)}")
+        return enabled, [("wrong", "rules", off), *unusable]
+    own = sum(rule.is_own for rule in enabled)
+    told = f"{len(enabled)} of {len(rules)} are on{f', {own} of them your own' if own else ''}"
+    return enabled, [("ok", "rules", told), *unusable]
 
 
 def _database(settings: Settings, rules: list[Rule]) -> Iterator[Line]:
@@ -142,6 +147,9 @@ def _refused(settings: Settings, rules: list[Rule]) -> Iterator[Line]:
     """Rules that this database, of this version, would not run."""
     import sqlalchemy as sa
 
+    from poller.findings import moment
+    from poller.schema import rule_backlog
+
     with open_store(settings) as store:
         for rule in rules:
             try:
@@ -150,6 +158,11 @@ def _refused(settings: Settings, rules: list[Rule]) -> Iterator[Line]:
                     connection.execute(sa.text(f"explain {rule.statement}"), {"org": "", **binds, **rule.parameters})
             except PollerError as error:
                 yield "wrong", "rules", f"{rule.name} can't be run by this database: {error}"
+        with store.reading() as connection:
+            failed = connection.execute(sa.select(rule_backlog).where(rule_backlog.c.error.is_not(None))).all()
+    for row in failed:
+        since, told = moment(row.since), f"{row.rule} failed over events of {row.org}"
+        yield "wrong", "rules", f"{told} since {since:%Y-%m-%d %H:%M} UTC, and is run again by itself: {row.error}"
 
 
 def _org(org: OrgSettings, settings: Settings) -> Iterator[Line]:

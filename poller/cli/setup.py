@@ -12,6 +12,7 @@ from poller.text import without_secrets
 
 if TYPE_CHECKING:
     from poller.reading import Reading
+    from poller.rules import Rule
     from poller.settings import Settings
     from poller.store import Store
 
@@ -28,6 +29,17 @@ def start_log(settings: Settings) -> None:
     from poller import log
 
     log.configure(settings.log_format, settings.log_level)
+
+
+def all_rules(settings: Settings) -> list[Rule]:
+    """The rules of poller and the user's own. Of those a folder that can't be used is logged, and left out: it must not
+    keep the others from their work."""
+    import structlog
+
+    from poller.rules import load_rules
+
+    log = structlog.get_logger()
+    return load_rules(settings.rules, settings.rules_path, lambda error: log.error("rule.unusable", error=str(error)))
 
 
 @contextmanager

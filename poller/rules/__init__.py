@@ -1,21 +1,25 @@
 """Rule folders to Rules. A rule is one SELECT (`rule.sql`) with Sigma's metadata in its first comment, a runbook
-(`README.md`) and timelines (`test_rule.py`). The format is described in docs/rules.md."""
+(`README.md`) and timelines (`timelines.yml`). The format is described in docs/rules.md."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from poller.activities import event_types
 from poller.errors import RuleError, SettingsError
 from poller.findings import SEVERITIES
 from poller.settings import RuleSettings, parse_duration
 
 RULES_FOLDER = Path(__file__).parent
+MAX_FILE = 100_000  # characters of a rule.sql
 SLICE_BINDS = ("org", "since", "until")
 WATCH_BINDS = ("now", "started", "interval")
 _HEADER = re.compile(r"\s*/\*(.*?)\*/", re.DOTALL)
@@ -49,6 +53,10 @@ class Rule:
     folder: Path
     enabled: bool = True
     watches: str = "events"
+    reads: tuple[str, ...] = ()
+    author: str = ""
+    license: str = ""
+    is_own: bool = False  # a rule of the user's: of POLLER_RULES_PATH
 
     def is_about_events(self) -> bool:
         """Whether it is run over slices of events; else it is asked every minute how poller itself is (`watch`)."""
@@ -65,6 +73,22 @@ class Rule:
         return _span(self.lookahead_sum, self.parameters)
 
     @cached_property
+    def event_types(self) -> frozenset[str] | None:
+        """The event types whose arrival can change what it finds; None: any. They are those of the activities that its
+        header or else its query names."""
+        known = event_types()
+        named = set(self.reads or re.findall(r"\w+", self.statement))
+        if not self.reads and named & {"events", "activities"}:
+            return None
+        return frozenset().union(*(known[name] for name in named if name in known)) or None
+
+    @cached_property
+    def version(self) -> str:
+        """12 hex digits of its query, its parameters and what its findings say: it changes with any of them."""
+        said = [" ".join(self.statement.split()), sorted(self.parameters.items()), self.title, self.level, self.summary]
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:12]
+
+    @cached_property
     def statement(self) -> str:
         """The query without its comments, whose colons and question marks a driver would take for binds."""
         return _NOT_SQL.sub(lambda match: match.group() if match.group().startswith("'") else " ", self.sql)
@@ -74,32 +98,80 @@ class Rule:
         return (self.folder / "README.md").read_text("utf-8")
 
 
-def load_rules(settings: Mapping[str, RuleSettings] | None = None, folder: Path = RULES_FOLDER) -> list[Rule]:
-    """Every rule under `folder`, by name, with the settings of its `[rules.NAME]` table applied.
+def load_rules(
+    settings: Mapping[str, RuleSettings] | None = None,
+    own: Path | None = None,
+    unusable: Callable[[RuleError], object] | None = None,
+) -> list[Rule]:
+    """Every rule of poller, and of the folder `own`, by name, with the settings of its `[rules.NAME]` table applied.
 
-    Raises RuleError (a folder that can't be used) or SettingsError (a setting for no such rule or parameter).
+    Raises SettingsError (a setting for no such rule or parameter) and RuleError (a folder that can't be used), unless
+    `unusable` hears of that instead.
     """
     settings = settings or {}
-    rules = {path.parent.name: read_rule(path.parent) for path in sorted(folder.glob("*/rule.sql"))}
+    rules = {path.parent.name: read_rule(path.parent) for path in sorted(RULES_FOLDER.glob("*/rule.sql"))}
+    broken = set()
+    for path in _own_rules(own, unusable):
+        name = path.parent.name
+        try:
+            if name in rules:
+                raise RuleError(f"{path}:1: poller has a rule {name} of its own. Give the folder another name.")
+            rules[name] = _read_own_rule(path.parent)
+        except RuleError as error:
+            if unusable is None:
+                raise
+            broken.add(name)
+            unusable(error)
     for name in settings:
-        if name not in rules:
+        if name not in rules and name not in broken:
             raise SettingsError(f"rules.{name}: there is no such rule. There are: {', '.join(rules)}.")
-    return [_configured(rule, settings.get(name, RuleSettings())) for name, rule in rules.items()]
+    return [configured(rules[name], settings.get(name, RuleSettings())) for name in sorted(rules)]
 
 
-def read_rule(folder: Path) -> Rule:
+def _read_own_rule(folder: Path) -> Rule:
+    try:
+        return read_rule(folder, is_own=True)
+    except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        raise RuleError(f"{folder / 'rule.sql'}:1: the metadata can't be used: {error}.") from None
+
+
+def _own_rules(own: Path | None, unusable: Callable[[RuleError], object] | None) -> list[Path]:
+    if own is None:
+        return []
+    try:
+        if not own.is_dir():
+            raise RuleError(f"POLLER_RULES_PATH: {own} is no folder. It is to hold a folder for each rule of yours.")
+        return sorted(own.glob("*/rule.sql"))
+    except OSError as error:
+        problem = RuleError(f"POLLER_RULES_PATH: {own} can't be read: {error.strerror}.")
+    except RuleError as error:
+        problem = error
+    if unusable is None:
+        raise problem
+    unusable(problem)
+    return []
+
+
+def read_rule(folder: Path, is_own: bool = False) -> Rule:
     """One rule folder. Raises RuleError: `rules/NAME/rule.sql:LINE: what is wrong`."""
     import yaml
 
     path = folder / "rule.sql"
-    where = f"rules/{folder.name}/rule.sql"
-    text = path.read_text("utf-8")
+    where = str(path) if is_own else f"rules/{folder.name}/rule.sql"
+    try:
+        text = path.read_bytes()[: MAX_FILE + 1].decode()
+    except UnicodeDecodeError:
+        raise RuleError(f"{where}:1: it is not text in UTF-8.") from None
+    except OSError as error:
+        raise RuleError(f"{where}:1: it can't be read: {error.strerror}.") from None
+    if len(text) > MAX_FILE:
+        raise RuleError(f"{where}:1: it is longer than {MAX_FILE} characters.")
     header = _HEADER.match(text)
     if not header:
         raise RuleError(f"{where}:1: it does not start with a comment that holds the rule's metadata.")
     try:
         meta = yaml.safe_load(header[1])
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = 1 + text[: header.start(1)].count("\n") + (mark.line if mark else 0)
         raise RuleError(f"{where}:{line}: the metadata is not YAML: {getattr(error, 'problem', error)}.") from None
@@ -121,9 +193,15 @@ def read_rule(folder: Path) -> Rule:
         _span(lookahead, parameters)
     except ValueError as error:
         raise RuleError(f"{where}:1: {error}.") from None
+    if is_own and ";" in re.sub(_NOT_SQL, " ", text).strip().rstrip("; \n\t"):
+        raise RuleError(f"{where}:1: it holds more than one statement. A rule is one SELECT.")
     _check_binds(where, text, {*parameters, *(SLICE_BINDS if watches == "events" else WATCH_BINDS)}, parameters)
     if not (folder / "README.md").is_file():
-        raise RuleError(f"rules/{folder.name}/README.md: there is no runbook beside the rule.")
+        raise RuleError(f"{where.removesuffix('rule.sql')}README.md: there is no runbook beside the rule.")
+    reads = tuple(meta.get("reads") or ())
+    for name in reads:
+        if name not in event_types():
+            raise RuleError(f"{where}:1: `reads` names {name!r}, which is no activity. poller/activities.sql has them.")
     return Rule(
         name=folder.name,
         title=str(meta["title"]),
@@ -141,11 +219,16 @@ def read_rule(folder: Path) -> Rule:
         summary=tuple(meta.get("summary") or ("{user}: " + str(meta["title"]),)),
         sql=text[header.end() :].strip().rstrip(";"),
         folder=folder,
+        enabled=bool(meta.get("enabled", True)),
         watches=watches,
+        reads=reads,
+        author=str(meta.get("author", "")),
+        license=str(meta.get("license", "")),
+        is_own=is_own,
     )
 
 
-def _configured(rule: Rule, settings: RuleSettings) -> Rule:
+def configured(rule: Rule, settings: RuleSettings) -> Rule:
     """The rule with a `[rules.NAME]` table applied; with a longer window it looks back further."""
     parameters = dict(rule.parameters)
     for name, value in settings.parameters.items():
@@ -159,7 +242,8 @@ def _configured(rule: Rule, settings: RuleSettings) -> Rule:
             parameters[name] = _parameter(value)
         except ValueError as error:
             raise SettingsError(f"rules.{rule.name}.{name}: {error}.") from None
-    return replace(rule, parameters=parameters, level=settings.severity or rule.level, enabled=settings.enabled)
+    enabled = rule.enabled if settings.enabled is None else settings.enabled
+    return replace(rule, parameters=parameters, level=settings.severity or rule.level, enabled=enabled)
 
 
 def _parameter(value: Any) -> int:
