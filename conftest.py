@@ -112,25 +112,6 @@ def store(database_url: str) -> Iterator[Store]:
 
 
 @pytest.fixture
-def findings(request: pytest.FixtureRequest, store: Store) -> Callable[..., list[str]]:
-    """What the rule beside this test finds in a timeline (see tests/activity_timeline.py), on both databases.
-
-    Keywords are settings of the rule: `findings("...", rejections=3)`.
-    """
-    from poller.rules import load_rules
-    from poller.settings import RuleSettings
-    from tests.activity_timeline import parse, told
-
-    name = request.path.parent.name
-
-    def run(text: str, **settings: Any) -> list[str]:
-        [rule] = [rule for rule in load_rules({name: RuleSettings(**settings)}) if rule.name == name]
-        return told(store, parse(text), [rule])
-
-    return run
-
-
-@pytest.fixture
 def watched(request: pytest.FixtureRequest, store: Store) -> Any:
     """Polls of one org, and what the rule beside this test says of them (see tests/watching.py), on both databases."""
     from poller.rules import read_rule

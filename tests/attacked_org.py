@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
 from typing import Any
 
-from tests.activity_timeline import parse
+from poller.rules.timelines import records
 
 ATTACK = """
     09:00:00  alice  push_rejected
@@ -19,8 +20,7 @@ ATTACK = """
 
 def attacked(start: datetime, user: str = "alice") -> list[dict[str, Any]]:
     """Five pushes denied, a minute apart, and the sixth approved: one finding of `push_fatigue`."""
-    records = parse(ATTACK.replace("alice", user))
     return [
-        {**record.raw, "published": (start + timedelta(minutes=minute)).isoformat(timespec="milliseconds")}
-        for minute, record in enumerate(records)
+        {**json.loads(record), "published": (start + timedelta(minutes=minute)).isoformat(timespec="milliseconds")}
+        for minute, record in enumerate(records(ATTACK.replace("alice", user)))
     ]

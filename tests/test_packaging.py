@@ -37,7 +37,7 @@ def test_the_wheel_holds_all_that_the_program_reads_and_no_test(wheel: Path) -> 
     read = [
         *(ROOT / "poller").glob("*.sql"),
         *(ROOT / "poller").glob("*.dict"),
-        *(path for path in (ROOT / "poller/rules").glob("*/*") if path.name in ("rule.sql", "README.md")),
+        *(path for path in (ROOT / "poller/rules").glob("*/*") if path.suffix in (".sql", ".md", ".yml")),
     ]
     assert {str(path.relative_to(ROOT)) for path in read} <= names
     revisions = {f"poller/migrations/versions/{path.name}" for path in (ROOT / "migrations/versions").glob("*.py")}
@@ -64,6 +64,7 @@ def test_the_installed_program_runs(wheel: Path, tmp_path: Path) -> None:
     assert installed("migrate").out.endswith("created.\n")
     assert installed("findings").json() == []
     assert "push_fatigue" in installed("rules", "show", "push_fatigue").out
+    assert installed("rules", "test", "push_fatigue").out.endswith("timelines ok\n")
 
 
 def pins(lock: str) -> dict[str, list[str]]:

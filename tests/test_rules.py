@@ -104,7 +104,7 @@ def test_a_setting_that_fits_no_rule_says_so(name: str, values: dict[str, Any], 
 
 def test_every_shipped_rule_has_what_the_house_asks_of_it() -> None:
     for rule in load_rules():
-        assert (rule.folder / "test_rule.py").is_file()
+        assert (rule.folder / ("timelines.yml" if rule.is_about_events() else "test_rule.py")).is_file()
         if rule.is_about_events():
             assert any(tag.startswith("attack.t") for tag in rule.tags)
             assert rule.falsepositives

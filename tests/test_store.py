@@ -17,8 +17,8 @@ import sqlalchemy as sa
 from poller import migrate, schema
 from poller.errors import DatabaseError, UsageError
 from poller.raw import decompress
+from poller.rules.timelines import records
 from poller.store import Store, epoch_ms_of, read_records
-from tests.activity_timeline import parse
 from tests.delivery import NOW, deliver, found, push_fatigue, turn
 
 ATTACK = """
@@ -32,10 +32,6 @@ ATTACK_WITH_AN_APP = """
     09:01:00  alice  push_rejected
     09:02:00  alice  app_opened  session=S
 """
-
-
-def records(text: str) -> list[bytes]:
-    return [event.wire() for event in parse(text)]
 
 
 def rows(store: Store, table: sa.Table) -> list[dict[str, Any]]:
