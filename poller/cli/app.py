@@ -6,7 +6,21 @@ from typing import Annotated
 
 import typer
 
-from poller.cli import completeness, copy, demo, doctor, events, findings, operate, output, rules, status
+from poller.cli import (
+    completeness,
+    copy,
+    demo,
+    doctor,
+    events,
+    exceptions,
+    findings,
+    operate,
+    output,
+    posture,
+    rules,
+    status,
+    timeline,
+)
 
 WATCH, READ, CARE = "Watch", "Read what was found", "Look after it"
 
@@ -49,8 +63,11 @@ app.command(rich_help_panel=WATCH)(operate.backfill)
 app.command(rich_help_panel=WATCH)(status.status)
 app.command(rich_help_panel=WATCH)(completeness.completeness)
 app.add_typer(findings.app, name="findings", rich_help_panel=READ)
+app.command(rich_help_panel=READ)(timeline.timeline)
 app.add_typer(events.app, name="events", rich_help_panel=READ)
 app.add_typer(rules.app, name="rules", rich_help_panel=READ)
+app.add_typer(exceptions.app, name="exceptions", rich_help_panel=READ)
+app.command(rich_help_panel=READ)(posture.posture)
 app.command(rich_help_panel=CARE)(doctor.doctor)
 app.command(rich_help_panel=CARE)(operate.migrate)
 app.command(rich_help_panel=CARE)(copy.copy)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from poller.cli import output
+from poller.cli import explain, output
 from poller.cli.setup import load_settings, open_reading, open_store, time_range
 from poller.errors import RuleError, SettingsError
 from poller.findings import REASONS, SEVERITIES, STATUSES
@@ -29,6 +29,7 @@ TABLE_LIMIT = 50
 SHORT = 8  # characters of a UID that a table shows: enough to tell findings apart, and to name one
 
 app = typer.Typer()
+app.command("explain")(explain.explain)
 
 
 def _option_of(words: Sequence[str], told: str) -> Any:
@@ -123,14 +124,17 @@ def show_finding(
     poller findings show 3f9a0c --format json
     ```
     """
+    from poller import context
+
     settings = load_settings()
     with open_reading() as database:
         finding = database.finding(uid)
-        if format == "json":
-            output.write(to_json(finding, indent=2) + "\n")
-            return
         timeline, history = database.timeline(finding["uid"]), database.history(finding["uid"])
-    output.show(*page(finding, timeline, history), *_runbook(finding["rule"], settings))
+        around = context.of_finding(database, finding, timeline) if timeline else None
+    if format == "json":
+        output.write(to_json({**finding, "context": around}, indent=2) + "\n")
+        return
+    output.show(*page(finding, timeline, history, around), *_runbook(finding["rule"], settings))
     output.write(_next_steps(finding))
 
 
@@ -188,13 +192,16 @@ def print_table(found: list[dict[str, Any]], is_filtered: bool = False) -> None:
 
 
 def page(
-    finding: dict[str, Any], timeline: list[dict[str, Any]], history: list[dict[str, Any]]
+    finding: dict[str, Any],
+    timeline: list[dict[str, Any]],
+    history: list[dict[str, Any]],
+    around: dict[str, Any] | None = None,
 ) -> Iterator[RenderableType]:
     style = output.SEVERITY_STYLES.get(finding["severity"], "")
     yield output.cell(finding["title"], f"bold {style}".strip())
     yield output.cell(finding["summary"], most=output.LONGEST_TEXT)
     yield ""
-    who = f"{finding['user_name'] or 'a user without a name'} ({finding['user_uid']})"
+    who = f"{finding['user_name'] or 'a user without a name'} ({finding['user_uid']})" if finding["user_uid"] else "-"
     ips = " ".join(finding["src_ips"][:10]) + (" ..." if len(finding["src_ips"]) > 10 else "")
     status = finding["status"]
     if finding["superseded_time"]:
@@ -214,8 +221,42 @@ def page(
     )
     if timeline:  # a finding about poller itself has none
         yield from ("", output.cell("Evidence", "bold"), _timeline(timeline))
+    if around:
+        yield from ("", output.cell("Around it", "bold"), output.facts(_around(around)))
     if history:
         yield from ("", output.cell("Triage", "bold"), _history(history))
+
+
+def _around(told: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What came of it, and what is known of each address: by now, and until a day after it."""
+    for done in told["next"]:
+        names = f": {', '.join(str(name)[:80] for name in done['names'])}" if done["names"] else ""
+        yield f"then {done['what']}", f"{done['count']}, from {output.moment(done['first_time'])} UTC{names}"
+    if not told["next"]:
+        yield "then", f"nothing of note is stored until {output.moment(told['until'])} UTC"
+    for place in told["addresses"]:
+        yield place["ip"], "; ".join(_place_told(place))
+
+
+def _place_told(place: dict[str, Any]) -> Iterator[str]:
+    if "user_was_here_before" in place:
+        if place["user_was_here_before"]:
+            yield f"this user was there before, {place['user_was_here_before']} events since " + output.moment(
+                place["user_was_here_first"]
+            )
+        elif place.get("user_was_in_network_before"):
+            yield f"new for this user, in a known network ({place['network']})"
+        else:
+            yield "this user was never there in the 90 days before"
+    if place["other_users"]:
+        names = ", ".join(
+            f"{user['user'][:80]} ({user['failed']} failed, {user['succeeded']} succeeded)"
+            for user in place["users"][:3]
+        )
+        more = f" and {place['other_users'] - 3} more" if place["other_users"] > 3 else ""
+        yield f"{place['other_users']} other users within a day: {names}{more}"
+    else:
+        yield "no other user within a day"
 
 
 def _timeline(evidence: list[dict[str, Any]]) -> RenderableType:
@@ -269,7 +310,8 @@ def _runbook(name: str, settings: Settings) -> Iterator[RenderableType]:
     from poller.rules import load_rules
 
     try:
-        rule = next((rule for rule in load_rules(settings.rules) if rule.name == name), None)
+        rules = load_rules(settings.rules, settings.rules_path, lambda error: output.note(str(error)))
+        rule = next((rule for rule in rules if rule.name == name), None)
     except (RuleError, SettingsError) as error:
         output.note(str(error))
         return
@@ -283,10 +325,10 @@ def _next_steps(finding: dict[str, Any]) -> str:
     uid, org = finding["uid"][:SHORT], shlex.quote(finding["org"])
     commands = [f"poller findings set {uid} --status in_progress"]
     if finding["evidence_count"]:
-        commands += [
-            f"poller findings --user={shlex.quote(finding['user_uid'] or '')} --since 30d",
-            f"poller events show {shlex.quote(finding['trigger_uid'])} --org={org}",
-        ]
+        if finding["user_uid"]:
+            commands.append(f"poller timeline --user={shlex.quote(finding['user_uid'])} --since 30d --org={org}")
+        commands += [f"poller timeline --ip={shlex.quote(ip)} --since 30d --org={org}" for ip in finding["src_ips"][:3]]
+        commands.append(f"poller findings explain {uid}")
     else:
         commands += ["poller status", "poller doctor"]
     return "\nNext\n" + "".join(f"  {printable(command)}\n" for command in commands)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from poller.cli import output
-from poller.cli.setup import load_settings, open_store, start_log, time_range
+from poller.cli.setup import all_rules, load_settings, open_store, start_log, time_range
 from poller.errors import PollerError, Stopped, UsageError
 from poller.text import printable, without_secrets
 
@@ -42,9 +42,9 @@ def run(
     orgs = settings.all_orgs()
     if len(orgs) == 1:  # one of many is no reason to leave the others unpolled: it is an org that fails
         orgs[0].secret()
-    rules = _enabled(settings)
     start_log(settings)
-    with open_store(settings) as store:
+    rules = _enabled(settings)
+    with open_store(settings, ensure=once) as store:  # the daemon waits for a database that is away
         from poller import daemon
 
         if not once:
@@ -78,9 +78,9 @@ def backfill(
     end = min(end or datetime.now(UTC), datetime.now(UTC))
     if begin >= end:
         raise UsageError(f"nothing lies between --since {since} and --until {until or 'now'}: the range is empty.")
-    rules = _enabled(settings)
     has_bar = sys.stderr.isatty()
     start_log(settings if not has_bar else settings.model_copy(update={"log_level": "warning"}))
+    rules = _enabled(settings)
     failed = False
     with open_store(settings) as store:
         from poller import cycle, daemon
@@ -128,9 +128,7 @@ def migrate() -> None:
 
 
 def _enabled(settings: Settings) -> list[Rule]:
-    from poller.rules import load_rules
-
-    return [rule for rule in load_rules(settings.rules) if rule.enabled]
+    return [rule for rule in all_rules(settings) if rule.enabled]
 
 
 def _chosen(settings: Settings, name: str | None) -> list[OrgSettings]:

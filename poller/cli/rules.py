@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poller.cli import output
+from poller.cli import output, rule_check, rule_history, rule_quality, rule_sigma, rule_tests
 from poller.cli.setup import load_settings
 from poller.errors import UsageError
 
@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from poller.rules import Rule
 
 app = typer.Typer()
+app.command("backtest")(rule_history.backtest)
+app.command("diff")(rule_history.diff)
+app.command("quality")(rule_quality.quality)
+app.command("test")(rule_tests.run_timelines)
+app.command("check")(rule_check.check_rules)
+app.command("from-sigma")(rule_sigma.draft_rules)
 
 
 @app.callback(invoke_without_command=True)
@@ -97,4 +103,5 @@ def _duration(milliseconds: int) -> str:
 def _rules() -> list[Rule]:
     from poller.rules import load_rules
 
-    return load_rules(load_settings().rules)
+    settings = load_settings()
+    return load_rules(settings.rules, settings.rules_path, lambda error: output.note(str(error)))
