@@ -18,8 +18,8 @@ from typing import Any
 
 from poller import migrate
 from poller.ledger import FIRST, Turn
-from poller.rules import load_rules
 from poller.store import Store, epoch_ms_of, read_records
+from tests.delivery import push_fatigue
 
 ROOT = Path(__file__).parents[1]
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -106,8 +106,8 @@ class CommandLine:
 
 
 def fill(url: str, records: Iterable[bytes], org: str, page: int = 50) -> None:
-    """Store records as a poll does, a page at a time, with the rules as they come."""
-    rules, everything = load_rules(), list(records)
+    """Store records as a poll does, a page at a time, with push_fatigue as it comes."""
+    rules, everything = push_fatigue(), list(records)
     with Store(url) as store:
         migrate.ensure(store, auto=True)
         for start in range(0, len(everything), page):

@@ -20,12 +20,13 @@ import sqlalchemy as sa
 import typer
 
 from poller import __version__, schema
+from poller.activities import activity_views
 from poller.cli.app import app
 from poller.raw import DICTIONARY_FILE
 from poller.rules import Rule, load_rules, read_rule
+from poller.rules.timelines import records
 from poller.settings import OrgSettings, Settings, load
 from poller.store import Store
-from tests.activity_timeline import parse
 from tests.command_line import ROOT, CommandLine
 from tests.delivery import deliver, found
 
@@ -210,7 +211,7 @@ def shown_rule(tmp_path: Path) -> Rule:
 def test_the_rule_of_the_readme_fires_once_where_a_fifth_denial_falls_into_the_window(
     shown_rule: Rule, store: Store, page: int, is_backwards: bool
 ) -> None:
-    events = parse("""
+    events = records("""
         09:00:00      alice  push_rejected
         09:00:00      bob    push_rejected
         09:02:30      alice  push_rejected
@@ -224,8 +225,7 @@ def test_the_rule_of_the_readme_fires_once_where_a_fifth_denial_falls_into_the_w
         09:10:01      alice  push_rejected
         09:11:00      alice  push_rejected
     """)
-    wires = [event.wire() for event in (reversed(events) if is_backwards else events)]
-    deliver(store, wires, rules=[shown_rule], page=page)
+    deliver(store, reversed(events) if is_backwards else events, rules=[shown_rule], page=page)
     (finding,) = found(store)
     assert (finding["user_name"], finding["evidence_count"]) == ("alice@example.com", 5)
     assert f"{finding['last_seen_time']:%H:%M:%S}" == "09:10:00"
@@ -322,7 +322,7 @@ def test_every_command_stands_in_the_readme_and_every_command_that_documents_nam
     in_table = {
         match
         for row in rows
-        for match in re.findall(r"`(poller(?: [a-z]+)+)", row.replace(" NAME", "").replace("UID", ""))
+        for match in re.findall(r"`(poller(?: [a-z]+(?:-[a-z]+)*)+)", row.replace(" NAME", "").replace("UID", ""))
     }
     assert in_table == commands
     for path in DOCUMENTS:
@@ -342,7 +342,19 @@ def test_every_activity_is_documented() -> None:
     told = re.findall(
         r"^\| `(\w+)` \|", (ROOT / "docs/rules.md").read_text("utf-8").split("## Activities")[1], re.MULTILINE
     )
-    assert told == [name for name in schema.activity_views() if name != "activities"]
+    assert told == [name for name in activity_views() if name != "activities"]
+
+
+def test_every_rule_is_in_the_list_of_detections() -> None:
+    row = r"^\| \[`(\w+)`\]\((.*?)\) \| (.*?) \| (.*?) \| (.*?) \|$"
+    rows = re.findall(row, (ROOT / "docs/detections.md").read_text("utf-8"), re.MULTILINE)
+    told = {name: rest for name, *rest in rows}
+    assert len(told) == len(rows)
+    for rule in load_rules():
+        techniques = ", ".join(tag.removeprefix("attack.").upper() for tag in rule.tags if tag.startswith("attack.t"))
+        level = rule.level if rule.enabled else f"{rule.level}, off"
+        assert told.pop(rule.name) == [f"../poller/rules/{rule.name}/README.md", level, techniques or "-", rule.title]
+    assert told == {}
 
 
 def test_the_changelog_begins_with_this_version() -> None:

@@ -13,14 +13,14 @@ import pytest
 import sqlalchemy as sa
 import yaml
 
+from poller.checking import check_rule
+from poller.checking.plan import postgres_problems, scratch_database, sqlite_problems
 from poller.errors import PollerError, RuleError
 from poller.rules import Rule, read_rule
-from poller.rules.check import check_rule
-from poller.rules.check_plan import postgres_problems, scratch_database, sqlite_problems
-from poller.rules.sigma import read_drafts
-from poller.rules.sigma_query import duration
-from poller.rules.sigma_terms import Like, Term, Wild, holds, literal, patterns
 from poller.rules.timelines import Timeline, agree, read_timelines, records, run
+from poller.sigma import read_drafts
+from poller.sigma.query import duration
+from poller.sigma.terms import Like, Term, Wild, holds, literal, patterns
 from poller.store import Store
 from tests.command_line import CommandLine
 

@@ -99,8 +99,11 @@ def test_tests_run_on_what_users_run_on() -> None:
 
 
 def test_the_project_asks_for_what_it_imports_and_no_more() -> None:
-    names = {"yaml": "pyyaml", "jwt": "pyjwt"}
-    asked = {Requirement(text).name.replace("-", "_") for text in PROJECT["project"]["dependencies"]}
+    names = {"yaml": "pyyaml", "jwt": "pyjwt", "sigma": "pysigma", "re2": "google_re2"}
+    always, extras = PROJECT["project"]["dependencies"], PROJECT["project"]["optional-dependencies"].values()
+    asked = {
+        Requirement(text).name.replace("-", "_") for text in [*always, *(text for extra in extras for text in extra)]
+    }
     modules = [path for folder in ("poller", "migrations") for path in (ROOT / folder).rglob("*.py")]
     imported = {
         name.partition(".")[0]

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from poller.checking import HEADINGS, check_rule, known_ids, rule_folders
+from poller.checking.plan import postgres_problems, scratch_database, sqlite_problems
+from poller.checking.query import Checked
+from poller.checking.tree import tables
 from poller.rules import RULES_FOLDER
-from poller.rules.check import HEADINGS, check_rule, known_ids, rule_folders
-from poller.rules.check_plan import postgres_problems, scratch_database, sqlite_problems
-from poller.rules.check_query import Checked
-from poller.rules.check_tree import tables
 from poller.store import Store
 from tests.command_line import CommandLine
 

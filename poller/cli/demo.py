@@ -32,7 +32,7 @@ def demo(
     _leave_settings_aside(folder)
     url = database or f"sqlite:///{folder / 'poller.db'}"
 
-    from poller import daemon, log, migrate
+    from poller import context, daemon, log, migrate
     from poller import demo as simulated
     from poller.cli.findings import SHORT, page, print_table
     from poller.cli.setup import open_store
@@ -57,7 +57,7 @@ def demo(
         log.configure(settings.log_format, settings.log_level)
         with open_store(settings, ensure=False) as store:
             migrate.ensure(store, auto=True)
-            code = daemon.run_once(settings, store, load_rules())
+            code = daemon.run_once(settings, store, [rule for rule in load_rules() if rule.enabled])
     finally:
         okta.stop()
     if code:
@@ -71,9 +71,12 @@ def demo(
             return
         output.write(f"Fetched, normalized and stored a day of Okta's System Log. Findings: {len(found)}\n\n")
         print_table(found)
-        output.write("\nThe newest of them:\n\n")
-        uid = found[0]["uid"]
-        output.show(*page(found[0], opened.timeline(uid), opened.history(uid)))
+        output.write("\nThe attack itself:\n\n")
+        attack = next((finding for finding in found if finding["rule"] == "push_fatigue"), found[0])
+        uid = attack["uid"]
+        timeline = opened.timeline(uid)
+        around = context.of_finding(opened, attack, timeline)
+        output.show(*page(attack, timeline, opened.history(uid), around))
     _say_what_next(settings.database_url, uid[:SHORT])
 
 

@@ -20,6 +20,12 @@ from poller.settings import RuleSettings, parse_duration
 
 RULES_FOLDER = Path(__file__).parent
 MAX_FILE = 100_000  # characters of a rule.sql
+_KINDS: Mapping[str, type] = {
+    **dict.fromkeys(("tags", "references", "falsepositives", "summary", "reads"), list),
+    "parameters": dict,
+    **dict.fromkeys(("title", "description"), str),
+}
+_WORDS = {list: "list of texts", dict: "mapping of names to values"}
 SLICE_BINDS = ("org", "since", "until")
 WATCH_BINDS = ("now", "started", "interval")
 _HEADER = re.compile(r"\s*/\*(.*?)\*/", re.DOTALL)
@@ -158,20 +164,15 @@ def read_rule(folder: Path, is_own: bool = False) -> Rule:
 
     path = folder / "rule.sql"
     where = str(path) if is_own else f"rules/{folder.name}/rule.sql"
-    try:
-        text = path.read_bytes()[: MAX_FILE + 1].decode()
-    except UnicodeDecodeError:
-        raise RuleError(f"{where}:1: it is not text in UTF-8.") from None
-    except OSError as error:
-        raise RuleError(f"{where}:1: it can't be read: {error.strerror}.") from None
-    if len(text) > MAX_FILE:
-        raise RuleError(f"{where}:1: it is longer than {MAX_FILE} characters.")
+    text = read_text(path, where)
     header = _HEADER.match(text)
     if not header:
         raise RuleError(f"{where}:1: it does not start with a comment that holds the rule's metadata.")
     try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(header[1])):
+            raise RuleError(f"{where}:1: the metadata has an alias (`*name`), which a rule does not need.")
         meta = yaml.safe_load(header[1])
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
         mark = getattr(error, "problem_mark", None)
         line = 1 + text[: header.start(1)].count("\n") + (mark.line if mark else 0)
         raise RuleError(f"{where}:{line}: the metadata is not YAML: {getattr(error, 'problem', error)}.") from None
@@ -185,6 +186,11 @@ def read_rule(folder: Path, is_own: bool = False) -> Rule:
             raise RuleError(f"{where}:1: the metadata has no `{key}`.")
     if meta["level"] not in SEVERITIES:
         raise RuleError(f"{where}:1: level {meta['level']!r} is not one of {', '.join(SEVERITIES)}.")
+    for key, kinds in _KINDS.items():
+        if not isinstance(meta.get(key), (kinds, type(None))) or any(
+            not isinstance(item, str) for item in (meta.get(key) or ()) if kinds is not str
+        ):
+            raise RuleError(f"{where}:1: `{key}` is not {'text' if kinds is str else 'a ' + _WORDS[kinds]}.")
     defaults = meta["parameters"] or {}
     lookback, lookahead = str(meta.get("lookback", "0s")), str(meta.get("lookahead", "0s"))
     try:
@@ -226,6 +232,22 @@ def read_rule(folder: Path, is_own: bool = False) -> Rule:
         license=str(meta.get("license", "")),
         is_own=is_own,
     )
+
+
+def read_text(path: Path, where: str) -> str:
+    """A file of a rule folder. Raises RuleError: it is no plain file, or not text, or endless."""
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            raise RuleError(f"{where}:1: it is no plain file.")
+        with path.open("rb") as file:
+            text = file.read(4 * MAX_FILE + 1).decode()
+    except UnicodeDecodeError:
+        raise RuleError(f"{where}:1: it is not text in UTF-8.") from None
+    except OSError as error:
+        raise RuleError(f"{where}:1: it can't be read: {error.strerror}.") from None
+    if len(text) > MAX_FILE:
+        raise RuleError(f"{where}:1: it is longer than {MAX_FILE} characters.")
+    return text
 
 
 def configured(rule: Rule, settings: RuleSettings) -> Rule:

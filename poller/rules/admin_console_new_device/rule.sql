@@ -12,7 +12,7 @@ references:
 falsepositives:
   - An admin with a new laptop, or on a journey
   - A browser that forgets its cookies is a new device each time
-parameters: {history: 30d, sign_in: 1h, window: 12h}
+parameters: {history: 30d, learned: 2d, sign_in: 1h, window: 12h}
 lookback: window + history + 1m
 reads: [admin_console_asked, admin_console_opened, app_opened, sign_on_allowed, sign_in_verified, session_started,
         factor_challenged]
@@ -24,7 +24,8 @@ summary:
   - "result: {console.outcome}"
 */
 -- Binds: :org, :since, :until (the slice, epoch ms), :history (ms), :sign_in (a sign-in takes no longer: what was used
--- only since then is of it, ms), :window (one finding in that time, ms).
+-- only since then is of it, ms), :learned (known so long, an admin's habits are known, ms), :window (one finding in that
+-- time, ms).
 -- A place is an address, and all addresses of the same network in the same country. In Identity Engine a session begins
 -- after the password: where a policy asks for more within a minute (60000 ms), that session alone is no use of
 -- the place.
@@ -64,13 +65,13 @@ uses as not materialized (
                              and c.time >= u.time - 60000 and c.time <= u.time + 60000
                              and coalesce(c.src_ip, '') = u.src_ip))
 ),
--- 3. Is the place new, is the device? Only to an admin of whom others are known.
+-- 3. Is the place new, is the device? Only to an admin of whom others have been known for a while.
 compared as materialized (
     select r.*,
            case when r.src_ip is not null
                  and exists (select 1 from uses as u
                              where u.user_uid = r.user_uid and u.session <> r.session
-                               and u.time >= r.time - :history and u.time < r.time - :sign_in
+                               and u.time >= r.time - :history and u.time < r.time - :learned
                                and u.src_ip is not null)
                  and not exists (select 1 from uses as u
                                  where u.user_uid = r.user_uid and u.session <> r.session
@@ -82,7 +83,7 @@ compared as materialized (
            case when r.device_token is not null
                  and exists (select 1 from uses as u
                              where u.user_uid = r.user_uid and u.session <> r.session
-                               and u.time >= r.time - :history and u.time < r.time - :sign_in
+                               and u.time >= r.time - :history and u.time < r.time - :learned
                                and u.device_token is not null)
                  and not exists (select 1 from uses as u
                                  where u.user_uid = r.user_uid and u.session <> r.session

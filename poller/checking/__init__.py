@@ -1,5 +1,5 @@
-"""Whether a rule folder is fit to run: its metadata, its query (`check_query`), what the databases would read for it
-(`check_plan`), and the runbook and timelines beside it. All that is wrong is said, not the first of it only."""
+"""Whether a rule folder is fit to run: its metadata, its query (`query`), what the databases would read for it
+(`plan`), and the runbook and timelines beside it. All that is wrong is said, not the first of it only."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from poller.errors import RuleError
-from poller.rules import _HEADER, _NOT_SQL, MAX_FILE, RULES_FOLDER, WATCH_BINDS, Rule, read_rule
-from poller.rules.check_header import (
+from poller.checking.header import (
     BadHeader,
     Header,
     check_binds,
@@ -21,8 +19,10 @@ from poller.rules.check_header import (
     parameters_of,
     read_header,
 )
-from poller.rules.check_query import Checked, check_query
-from poller.rules.check_words import Complaint
+from poller.checking.query import Checked, check_query
+from poller.checking.words import Complaint
+from poller.errors import RuleError
+from poller.rules import _HEADER, _NOT_SQL, MAX_FILE, RULES_FOLDER, WATCH_BINDS, Rule, read_rule
 
 HEADINGS = ("Goal", "What it sees", "Blind spots", "False positives", "Triage", "Response")
 _MOST_TEXT = 1_000_000  # bytes of a runbook or a file of timelines

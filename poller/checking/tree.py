@@ -13,7 +13,7 @@ from sqlglot.optimizer.scope import Scope, ScopeType, traverse_scope
 
 from poller import schema
 from poller.activities import activity_views
-from poller.rules.check_words import Complaint
+from poller.checking.words import Complaint
 
 TYPES = {"TEXT": "text", "INT": "number", "BIGINT": "number", "DOUBLE": "number"}
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from sqlglot import exp
 from sqlglot.optimizer.scope import Scope
 
-from poller.rules.check_tree import TYPES, Query
+from poller.checking.tree import TYPES, Query
 
 _FORMS = (
     *(exp.Is, exp.NullSafeEQ, exp.NullSafeNEQ, exp.In, exp.Like, exp.Cast, exp.Distinct, exp.Substring, exp.Round),

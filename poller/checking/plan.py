@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from poller import migrate
-from poller.rules.check_query import Checked
-from poller.rules.check_words import Complaint
+from poller.checking.query import Checked
+from poller.checking.words import Complaint
 from poller.store import Store
 
 _INDEXED = re.compile(

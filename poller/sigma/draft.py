@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from textwrap import fill
 from uuid import NAMESPACE_URL, uuid5
 
+from poller.checking.header import STATUSES, TACTICS
 from poller.findings import SEVERITIES
 from poller.rules import RULES_FOLDER
-from poller.rules.check_header import STATUSES, TACTICS
-from poller.rules.sigma_query import Pattern, query
-from poller.rules.sigma_terms import columns_of
-from poller.rules.sigma_timelines import timelines
+from poller.sigma.query import Pattern, query
+from poller.sigma.terms import columns_of
+from poller.sigma.timelines import timelines
 from poller.text import printable
 
 LICENSE = "DRL-1.1"  # SPDX's name for the Detection Rule License 1.1

@@ -9,7 +9,7 @@ from textwrap import indent
 from typing import Literal
 
 from poller.activities import event_types
-from poller.rules.sigma_terms import Tree, columns_of, conjuncts, is_types_alone, literal, literal_types, present, sql
+from poller.sigma.terms import Tree, columns_of, conjuncts, is_types_alone, literal, literal_types, present, sql
 
 Kind = Literal["event", "event_count", "value_count", "temporal", "temporal_ordered"]
 # Columns that say whose finding it is; without one of them among the keys it is about no user.

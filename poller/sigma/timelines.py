@@ -14,9 +14,9 @@ from typing import Any
 
 from poller.errors import MalformedEvent
 from poller.normalize import normalize
-from poller.rules.sigma_query import Pattern, Step, duration
-from poller.rules.sigma_terms import Tree, holds, literal_types, proposals
 from poller.rules.timeline_events import DOMAIN, NOBODY, event_of
+from poller.sigma.query import Pattern, Step, duration
+from poller.sigma.terms import Tree, holds, literal_types, proposals
 
 _KEYS = {
     "outcome": "outcome",

@@ -1,5 +1,5 @@
 """The query of a rule, whole: whether it is one SELECT that only reads, of tables and columns that there are, bound to
-its org, and yields the rows of a rule. Pure: nothing is run. What only a database can tell is in `check_plan`."""
+its org, and yields the rows of a rule. Pure: nothing is run. What only a database can tell is in `plan`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from sqlglot import exp
 from sqlglot.optimizer.scope import Scope
 
+from poller.checking.forms import check_forms, check_values, short
+from poller.checking.tree import Query, parsed
+from poller.checking.words import DEEPEST, READS_ONLY, Complaint, near, odd_words, too_deep
 from poller.findings import CONFIDENCES
-from poller.rules.check_forms import check_forms, check_values, short
-from poller.rules.check_tree import Query, parsed
-from poller.rules.check_words import DEEPEST, READS_ONLY, Complaint, near, odd_words, too_deep
 
 REQUIRED = ("org", "user_uid", "trigger_uid", "trigger_time", "evidence_uid", "role")
 OPTIONAL = ("first_seen", "last_attempt", "confidence", "attempt")

@@ -13,11 +13,11 @@ from uuid import UUID
 import yaml
 
 from poller.activities import event_types
+from poller.checking.query import Checked
+from poller.checking.words import Complaint, near, words
 from poller.findings import _TOLD as EVENT_FACTS
 from poller.findings import SEVERITIES
 from poller.rules import _BIND, SLICE_BINDS, WATCH_BINDS, _parameter, _span
-from poller.rules.check_query import Checked
-from poller.rules.check_words import Complaint, near, words
 from poller.settings import RuleSettings, parse_duration
 
 STATUSES = ("experimental", "test", "stable")

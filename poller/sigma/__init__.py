@@ -1,5 +1,5 @@
 """Sigma rules to drafts of rule folders. pySigma, an optional extra, reads the file: values with their modifiers,
-conditions and correlations. What comes out of it is ours: `sigma_terms`, `sigma_query` and `sigma_draft`.
+conditions and correlations. What comes out of it is ours: `terms`, `query` and `draft`.
 
 Everything in the file is a stranger's text.
 """
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from poller.errors import PollerError, RuleError
 from poller.rules import MAX_FILE
-from poller.rules.sigma_draft import About, Draft, draft
-from poller.rules.sigma_query import Pattern, Step
-from poller.rules.sigma_terms import (
+from poller.sigma.draft import About, Draft, draft
+from poller.sigma.query import Pattern, Step
+from poller.sigma.terms import (
     BOOLEANS,
     COLUMNS,
     NUMBERS,
