@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import random
 import signal
 import sys
 import threading
@@ -19,7 +20,7 @@ import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor as JobPool
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from poller import __version__, cycle, metrics, watch
+from poller import __version__, cycle, metrics, migrate, watch
 from poller.errors import DatabaseError, LeaseLost, PollerError, Stopped
 from poller.health import Health, Heartbeat
 from poller.leases import Lease, Leases
@@ -33,6 +34,8 @@ WATCHING = timedelta(minutes=1)  # how often poller looks at itself, at least
 MOST_WAITING = 120  # seconds that `run --once` waits, at least, for another process that has an org
 VERIFY_AGAIN = 900  # seconds after which a verification that failed is tried again
 STUCK = 300  # seconds without a try to renew leases, after which the process is not well
+WAITS = (0.5, 15.0)  # seconds between tries to reach a database that is away at the start: the first, and the longest
+PATIENCE = 20  # seconds that a poll of the daemon works off rules that were put off; the next one goes on
 GRACE = 1.5  # seconds that a page in hand is given to be finished once asked to stop
 
 logger = structlog.get_logger()
@@ -41,7 +44,8 @@ logger = structlog.get_logger()
 def run(settings: Settings, store: Store, rules: Sequence[Rule]) -> None:
     """Poll every org every `poll_interval` until SIGTERM or SIGINT; returns within two seconds of it.
 
-    With several processes on one database, each polls its share of the orgs.
+    With several processes on one database, each polls its share of the orgs. A database that is away is waited for.
+    Raises DatabaseError: it is there, and can't be used.
     """
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a poll that outlasts its interval is nothing to warn of
     with stop_on_signals() as stop:
@@ -66,12 +70,14 @@ def run(settings: Settings, store: Store, rules: Sequence[Rule]) -> None:
         scheduler.add_job(work.prune, hours=1, **upkeep)
         scheduler.add_job(work.look, seconds=min(WATCHING, interval).total_seconds(), **upkeep)
         gc.freeze()  # the SDK's many objects live for ever: no collection needs to look at them
-        logger.info("daemon.started", orgs=len(orgs), interval_seconds=interval.total_seconds())
         work.health.start()
-        scheduler.start()
-        work.leases.start()
-        stop.wait()
-        _shut_down(scheduler, work)
+        _await_database(work)
+        if work.is_database_there:
+            logger.info("daemon.started", orgs=len(orgs), interval_seconds=interval.total_seconds())
+            scheduler.start()
+            work.leases.start()
+            stop.wait()
+            _shut_down(scheduler, work)
     logger.info("daemon.stopped")
 
 
@@ -136,7 +142,9 @@ class _Work:
         if exposed := exposed_file():
             logger.warning("settings.exposed", reason=exposed)
         self.started = utc_now()
+        self.patience = PATIENCE if shares else float("inf")
         self.database = _Database()
+        self.is_database_there = False  # with its schema: until then the daemon does nothing but wait for it
         names = [org.name for org in settings.all_orgs()]
         self.leases = Leases(store, names, settings.poll_interval, shares=shares, on_beat=self._beaten)
         self.heartbeat = Heartbeat(settings.heartbeat_url)
@@ -145,6 +153,24 @@ class _Work:
         self.last_heartbeat = float("-inf")
         store.on_rule = lambda rule, seconds: metrics.RULE_SECONDS.labels(rule).observe(seconds)
         metrics.DATABASE_UP.set(1)
+
+    def await_database(self) -> None:
+        """Returns once the database is there, its schema that of this program, or once asked to stop. Raises
+        DatabaseError: waiting would not help."""
+        pause, longest = WAITS
+        while not self.stop.is_set():
+            try:
+                migrate.ensure(self.store, self.settings.auto_migrate)
+            except DatabaseError as error:
+                if not migrate.is_away(error):
+                    raise
+                self.database.failed("the start", error)
+            else:
+                self.is_database_there = True
+                self.database.worked("the start")
+                return
+            self.stop.wait(pause * random.uniform(0.5, 1))
+            pause = min(2 * pause, longest)
 
     def tell_versions(self) -> None:
         with suppress(PollerError):
@@ -206,12 +232,12 @@ class _Work:
             self.database.failed("leases", error)
 
     def _is_alive(self) -> str | None:
-        if self.leases.seconds_since_beat > STUCK:
+        if self.is_database_there and self.leases.seconds_since_beat > STUCK:
             return f"no sign of life for {self.leases.seconds_since_beat:.0f} s"
         return None
 
     def _is_ready(self) -> str | None:
-        return self.database.reason
+        return self.database.reason or (None if self.is_database_there else "the database has not answered yet")
 
 
 class _Database:
@@ -278,7 +304,8 @@ class _Poll:
     def _poll(self, lease: Lease) -> bool:
         work = self._work
         try:
-            cycle.poll(work.store, self._log, self._org, work.rules, work.settings.initial_lookback, lease=lease)
+            lookback, patience = work.settings.initial_lookback, work.patience
+            cycle.poll(work.store, self._log, self._org, work.rules, lookback, lease=lease, patience=patience)
         except Stopped:
             return False
         except LeaseLost as error:
@@ -344,6 +371,21 @@ class _Poll:
             then = self._work.store.caught_up(self._org)
             return then is not None and then >= since
         return False
+
+
+def _await_database(work: _Work) -> None:
+    """In a thread of its own, since a try may take longer than a stop may. Raises what went wrong in it."""
+    wrong: list[Exception] = []
+
+    def wait() -> None:
+        try:
+            work.await_database()
+        except Exception as error:
+            wrong.append(error)
+
+    _finish(threading.Thread(target=wait, daemon=True), work.stop, code=0)
+    if wrong:
+        raise wrong[0]
 
 
 def _shut_down(scheduler: BackgroundScheduler, work: _Work) -> None:

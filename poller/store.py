@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from poller import exceptions, ledger, sqlite
 from poller.errors import DatabaseError, LeaseLost, MalformedEvent, RuleFailed, UsageError
@@ -53,8 +54,9 @@ _POSTGRES = {
     "tcp_user_timeout": 30_000,  # ms
     "prepare_threshold": None,
 }
-# A process that is stopped in the middle of a transaction holds its locks; Postgres then ends the transaction.
-_IF_STOPPED = "set local idle_in_transaction_session_timeout = '10s'"
+# A process that is stopped in the middle of a transaction holds its locks; Postgres then ends the transaction. And to
+# compile a rule takes longer than to run it.
+_FOR_WRITING = "set local idle_in_transaction_session_timeout = '10s'; set local jit = off"
 _COPYING, _COPIED = "set local statement_timeout = '30s'", "set local statement_timeout = 0"
 _GUARDED = "poller_guarded"  # on a connection that runs a rule of the user's
 _DAY = 86_400_000  # ms
@@ -205,7 +207,7 @@ class Store:
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """A connection to read with; what it reads is of one moment."""
-        with self._translated(), self.engine.connect() as connection:
+        with self._translated(), self._connected() as connection:
             yield connection
 
     @contextmanager
@@ -213,12 +215,18 @@ class Store:
         """A transaction: everything in it is there afterwards, or nothing."""
         with (
             self._translated(),
-            self.engine.connect().execution_options(poller_write=True) as connection,
+            self._connected().execution_options(poller_write=True) as connection,
             connection.begin(),
         ):
             if self.is_postgres:
-                connection.exec_driver_sql(_IF_STOPPED)
+                connection.exec_driver_sql(_FOR_WRITING)
             yield connection
+
+    def _connected(self) -> sa.Connection:
+        try:
+            return self.engine.connect()
+        except (TypeError, NotImplementedError) as error:  # SQLAlchemy's, when the first one ends as it is made
+            raise OperationalError(None, None, ConnectionError("the connection ended as it was made")) from error
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -444,35 +452,44 @@ class Store:
         newest = max([state.last_event_time or 0, *(event.time for event in touched)])
         due = [(rule, _moments(rule, touched)) for rule in rules if rule.is_about_events()]
         due = [(rule, times) for rule, times in due if times]
-        later = self._later_findings(connection, org, [rule for rule, _ in due], touched)
+        known = self._known(connection, org, due, touched)
+        users, oldest = {event.user_uid for event in touched}, min(event.time for event in touched)
         for rule, times in due:
             began = time.perf_counter()
-            parts = reopened(times | later.get(rule.name, set()), rule.lookback, rule.lookahead)
+            there = known.get(rule.name, [])
+            # An event from before a finding of the same user can show that a session or a sign-in was an older one.
+            later = {row.trigger_time for row in there if row.trigger_time >= oldest and row.user_uid in users}
+            parts = reopened(times | later, rule.lookback, rule.lookahead)
             if rule.is_own or _is_long(rule, parts, newest):
                 last = max(newest, epoch_ms_of(now) + _DAY)
                 self._put_off(connection, rule, org, [Slice(since, min(until, last)) for since, until in parts], now)
                 continue
             for part in parts:
-                total += self.reconcile(connection, rule, org, part, now, state.pruned_before)
+                in_slice = [row for row in there if part.since <= row.trigger_time < part.until]
+                total += self.reconcile(connection, rule, org, part, now, state.pruned_before, in_slice)
             self.on_rule(rule.name, time.perf_counter() - began)
         return total
 
-    def _later_findings(
-        self, connection: sa.Connection, org: str, rules: Sequence[Rule], touched: Sequence[Event]
-    ) -> dict[str, set[int]]:
-        """Rule: the times of later findings of the same users, since an event from before can show that a session or a
-        sign-in was an older one."""
-        users = {event.user_uid for event in touched}
-        query = sa.select(findings.c.rule, findings.c.user_uid, findings.c.trigger_time).where(
+    def _known(
+        self,
+        connection: sa.Connection,
+        org: str,
+        due: Sequence[tuple[Rule, set[int]]],
+        touched: Sequence[Event],
+    ) -> dict[str, list[Any]]:
+        """{rule: its findings that new events can matter to}: of all rules at once, since most have none."""
+        if not due:
+            return {}
+        since = min(min(event.time for event in touched), *(min(times) - rule.lookahead for rule, times in due))
+        query = sa.select(findings).where(
             findings.c.org == org,
-            findings.c.rule.in_([rule.name for rule in rules]),
-            findings.c.trigger_time >= min(event.time for event in touched),
+            findings.c.rule.in_([rule.name for rule, _ in due]),
+            findings.c.trigger_time >= since,
         )
-        later: dict[str, set[int]] = {}
-        for rule, user, time_of_it in connection.execute(query):
-            if user in users:
-                later.setdefault(rule, set()).add(time_of_it)
-        return later
+        known: dict[str, list[Any]] = {}
+        for row in connection.execute(query):
+            known.setdefault(row.rule, []).append(row)
+        return known
 
     def _put_off(self, connection: sa.Connection, rule: Rule, org: str, parts: Iterable[Slice], now: datetime) -> None:
         """Note that a rule is still to be run over these spans; those that meet become one."""
@@ -541,18 +558,22 @@ class Store:
         part: Slice,
         now: datetime,
         pruned_before: int | None = None,
+        known: Sequence[Any] | None = None,
     ) -> Stored:
         """Run a rule over a slice: what it yields is there afterwards, and what it no longer yields is gone, unless an
         analyst has touched it: that stays, marked superseded. Findings from where events have been deleted
-        (`pruned_before`, epoch ms) stay as they were judged when those were there."""
+        (`pruned_before`, epoch ms) stay as they were judged when those were there. `known`: the rows of `findings` that
+        lie in the slice, where they have been read."""
         due = {finding.uid: finding for finding in self.evaluate(connection, rule, org, part)}
-        in_slice = (
-            (findings.c.org == org)
-            & (findings.c.rule == rule.name)
-            & (findings.c.trigger_time >= part.since)
-            & (findings.c.trigger_time < part.until)
-        )
-        there = {row.uid: row for row in connection.execute(sa.select(findings).where(in_slice))}
+        if known is None:
+            in_slice = (
+                (findings.c.org == org)
+                & (findings.c.rule == rule.name)
+                & (findings.c.trigger_time >= part.since)
+                & (findings.c.trigger_time < part.until)
+            )
+            known = connection.execute(sa.select(findings).where(in_slice)).all()
+        there = {row.uid: row for row in known}
         settled_before = part.since if pruned_before is None else pruned_before + rule.lookback
         made = changed = undone = 0
         for uid, finding in due.items():
@@ -592,8 +613,8 @@ class Store:
         """What a rule yields. Raises RuleFailed, of a rule of the user's, whose query can do nothing but read: what it
         does to the transaction is taken back, and it is ended when its time is up."""
         if not rule.is_own:
-            return connection.execute(sa.text(rule.statement), binds).mappings().all()
-        query = sa.text(f"select * from ({rule.statement}) as yielded")  # which nothing but a SELECT can be
+            return connection.execute(_query(rule.statement), binds).mappings().all()
+        query = _query(f"select * from ({rule.statement}) as yielded")  # which nothing but a SELECT can be
         guard = self._postgres_guard if self.is_postgres else self._sqlite_guard
         try:
             with guard(connection):
@@ -820,6 +841,12 @@ class Store:
             deleted += gone
             if gone < batch:
                 return deleted
+
+
+@cache
+def _query(text: str) -> sa.TextClause:
+    """The text of a rule, taken apart once."""
+    return sa.text(text)
 
 
 def _moments(rule: Rule, touched: Sequence[Event]) -> set[int]:

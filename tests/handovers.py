@@ -29,6 +29,7 @@ from poller import ledger, migrate, schema
 from poller.demo.okta import SimulatedOkta
 from poller.slices import Slice
 from poller.store import Store, epoch_ms_of
+from tests.few_rules import few_rules
 
 INTERVAL = 2.0  # seconds between polls: an org is to change hands within it
 PROCESSES = 3
@@ -59,7 +60,7 @@ class Outcome:
 class Fleet:
     """Daemons as processes."""
 
-    def __init__(self, url: str, okta: SimulatedOkta) -> None:
+    def __init__(self, url: str, okta: SimulatedOkta, folder: Path) -> None:
         self.settings = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(Path(__file__).parents[1]),
@@ -70,6 +71,7 @@ class Fleet:
             "POLLER_POLL_INTERVAL": f"{INTERVAL}s",
             "POLLER_HEALTH_ADDRESS": "off",
             "POLLER_LOG_LEVEL": "error",
+            **few_rules(folder),
         }
         self.processes = {process.pid: process for process in (self._start() for _ in range(PROCESSES))}
 
@@ -130,8 +132,8 @@ def play(url: str, count: int, seed: int) -> Outcome:
     """`count` hand-overs on an empty migrated database."""
     chance, outcome = random.Random(seed), Outcome()
     began = datetime.now(UTC)
-    with SimulatedOkta() as okta, Store(url) as store:
-        fleet = Fleet(url, okta)
+    with SimulatedOkta() as okta, Store(url) as store, tempfile.TemporaryDirectory(prefix="poller-fleet-") as folder:
+        fleet = Fleet(url, okta, Path(folder))
         try:
             with trickling(okta) as given:
                 while len(outcome.seconds) < count:

@@ -8,12 +8,16 @@ import json
 import os
 import resource
 import signal
+import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from http.client import HTTPConnection
 from pathlib import Path
 
 import psycopg
@@ -34,7 +38,7 @@ MEGABYTE = 2**20
 class Daemon:
     """`poller run`, a process, and what it says."""
 
-    def __init__(self, folder: Path, url: str, okta: SimulatedOkta) -> None:
+    def __init__(self, folder: Path, url: str, okta: SimulatedOkta, *more: str) -> None:
         self._said = folder / "said"
         settings = {
             "POLLER_DATABASE_URL": url,
@@ -44,20 +48,32 @@ class Daemon:
             "POLLER_RATE_LIMIT_SHARE": "1",
             "POLLER_POLL_INTERVAL": "100ms",
             "POLLER_LOG_FORMAT": "json",
-            "POLLER_HEALTH_ADDRESS": "off",
+            "POLLER_HEALTH_ADDRESS": "127.0.0.1:0",
         }
         poller = CommandLine(folder, settings)
         with self._said.open("wb") as said:
             self.process = subprocess.Popen(
-                poller.command("run"), cwd=folder, env=poller.environment, stdout=said, stderr=said
+                poller.command("run", *more), cwd=folder, env=poller.environment, stdout=said, stderr=said
             )
 
     def lines(self) -> list[dict]:
         *whole, _ = self._said.read_text("utf-8").split("\n")
         return [json.loads(line) for line in whole]
 
+    def ended_with(self) -> str:
+        """All that it wrote, log lines and the sentence of an error."""
+        return self._said.read_text("utf-8")
+
     def said(self) -> Counter[str]:
         return Counter(line["event"] for line in self.lines())
+
+    def health(self, path: str) -> tuple[int, str]:
+        """What it answers to who asks how it is: a status and a line."""
+        [started] = [line for line in self.lines() if line["event"] == "health.started"]
+        with contextlib.closing(HTTPConnection(started["address"], timeout=30)) as connection:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode().strip()
 
     def end(self) -> int:
         self.process.send_signal(signal.SIGTERM)
@@ -71,14 +87,14 @@ def okta() -> Iterator[SimulatedOkta]:
 
 
 @pytest.fixture
-def daemon(tmp_path: Path, okta: SimulatedOkta) -> Iterator[Callable[[str], Daemon]]:
-    """Start it on a database, which is made; it is killed when the test is over."""
+def daemon(tmp_path: Path, okta: SimulatedOkta) -> Iterator[Callable[..., Daemon]]:
+    """Start it on a database, which is made unless it `is_away`; it is killed when the test is over."""
     started: list[Daemon] = []
 
-    def start(url: str) -> Daemon:
-        with Store(url) as store:
-            migrate.upgrade(store)
-        started.append(Daemon(tmp_path, url, okta))
+    def start(url: str, *more: str, is_away: bool = False) -> Daemon:
+        if not is_away:
+            make(url)
+        started.append(Daemon(tmp_path, url, okta, *more))
         return started[-1]
 
     yield start
@@ -91,6 +107,11 @@ def daemon(tmp_path: Path, okta: SimulatedOkta) -> Iterator[Callable[[str], Daem
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with Server(tmp_path_factory.mktemp("server") / "data") as one:
         yield one
+
+
+def make(url: str) -> None:
+    with Store(url) as store:
+        migrate.upgrade(store)
 
 
 def some(first: int, count: int, size: int = 0) -> list[dict]:
@@ -143,14 +164,14 @@ def sessions(server: Server, query: str) -> list[int]:
         return [pid for (pid,) in connection.execute(sql, (query,))]
 
 
-def new_database(server: Server) -> str:
+def poller_database(server: Server) -> str:
     with psycopg.connect(server.url(), autocommit=True) as connection:
         connection.execute("create database poller")
     return server.url("poller")
 
 
 def test_a_postgres_that_is_stopped_in_the_middle_of_a_copy_and_started_again(server, daemon, okta):
-    url = new_database(server)
+    url = poller_database(server)
     one = daemon(url)
     okta.append(some(0, 10))
     until(lambda: stored(url) == names(10), one)
@@ -167,7 +188,7 @@ def test_a_postgres_that_is_stopped_in_the_middle_of_a_copy_and_started_again(se
 
 
 def test_connections_that_are_killed_again_and_again(server, daemon, okta):
-    url = new_database(server)
+    url = poller_database(server)
     one = daemon(url)
     okta.intercept = small_pages(okta)
     until(lambda: okta.requests, one)
@@ -182,7 +203,7 @@ def test_connections_that_are_killed_again_and_again(server, daemon, okta):
 
 def test_a_failover_to_a_copy_that_is_behind(server, daemon, okta):
     """In the middle of a run of pages the database is one that has not got the last of them, and never will."""
-    new_database(server)
+    poller_database(server)
     with Proxy(server.socket) as proxy, contextlib.ExitStack() as stack:
         url = f"postgresql://postgres@127.0.0.1:{proxy.port}/poller"
         one = daemon(url)
@@ -203,6 +224,130 @@ def test_a_failover_to_a_copy_that_is_behind(server, daemon, okta):
         okta.append(some(10, 40))
         until(lambda: okta.intercept is small, one)
         it_recovers(one, url, 50)
+
+
+# ---- a start without a database ----
+
+
+def test_a_daemon_that_is_started_before_its_postgres_waits_for_it(server, daemon, okta):
+    url = poller_database(server)
+    make(url)
+    server.stop_at_once()
+    okta.append(some(0, 10))
+    one = daemon(url, is_away=True)
+    until(lambda: one.said()["database.failed"], one)
+    time.sleep(WHILE_IT_LASTS)
+    [failed] = [line for line in one.lines() if line["event"] == "database.failed"]
+    assert one.health("/livez") == (200, "ok")
+    assert one.health("/readyz") == (503, failed["error"])
+    assert okta.requests == []
+    server.start()
+    until(lambda: one.said()["database.recovered"], one)
+    assert one.health("/readyz") == (200, "ok")
+    it_recovers(one, url, 10)
+    it_said_so_once(one)
+
+
+def test_a_daemon_waits_for_the_disk_of_its_sqlite_file(daemon, okta, tmp_path):
+    """Not mounted yet: the file is a link that leads nowhere."""
+    url = f"sqlite:///{tmp_path}/poller.db"
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "poller.db").symlink_to("disk/poller.db")
+    make(f"sqlite:///{tmp_path}/disk/poller.db")
+    (tmp_path / "disk").rename(tmp_path / "unmounted")
+    okta.append(some(0, 10))
+    one = daemon(url, is_away=True)
+    until(lambda: one.said()["database.failed"], one)
+    time.sleep(WHILE_IT_LASTS)
+    (tmp_path / "unmounted").rename(tmp_path / "disk")
+    it_recovers(one, url, 10)
+    it_said_so_once(one)
+
+
+class Pretender:
+    """Looks like a Postgres. It answers each connection with one error, or with nothing at all."""
+
+    def __init__(self, state: str = "", says: str = "") -> None:
+        fields = b"".join(key + text.encode() + b"\0" for key, text in ((b"S", "FATAL"), (b"C", state), (b"M", says)))
+        self._error = b"E" + struct.pack("!i", len(fields) + 5) + fields + b"\0" if says else b""
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"postgresql://poller@127.0.0.1:{self._listener.getsockname()[1]}/poller?sslmode=disable"
+        self._silent: list[socket.socket] = []
+        threading.Thread(target=self._answer, daemon=True).start()
+
+    def _answer(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                if not self._error:
+                    self._silent.append(connection)
+                    continue
+                with connection:
+                    connection.recv(1024)
+                    connection.sendall(self._error)
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        for end in (self._listener, *self._silent):
+            end.close()
+
+
+@pytest.fixture
+def pretender() -> Iterator[Callable[..., Pretender]]:
+    with contextlib.ExitStack() as stack:
+        yield lambda *words: stack.enter_context(contextlib.closing(Pretender(*words)))
+
+
+STARTING = ("57P03", "the database system is starting up")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("words", [STARTING, ()], ids=["between two tries", "in the middle of a try"])
+def test_a_daemon_that_waits_for_its_database_stops_at_once(daemon, pretender, words, number):
+    one = daemon(pretender(*words).url, is_away=True)
+    until(lambda: one.said()["database.failed" if words else "health.started"], one)
+    time.sleep(1)
+    began = time.monotonic()
+    one.process.send_signal(number)
+    assert one.process.wait(timeout=60) == 0
+    assert time.monotonic() - began < 5  # 2, on a machine that has the time; a try takes 10
+    assert one.lines()[-1]["event"] == "daemon.stopped"
+
+
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [
+        ("28P01", 'password authentication failed for user "poller"'),
+        ("28000", 'role "poller" does not exist'),
+        ("28000", 'no pg_hba.conf entry for host "10.0.0.1", user "poller", database "poller", no encryption'),
+        ("3D000", 'database "poller" does not exist'),
+        ("42501", 'permission denied for database "poller"'),
+    ],
+    ids=["password", "role", "address", "database", "right"],
+)
+def test_a_daemon_does_not_wait_for_what_only_a_person_can_mend(daemon, pretender, state, says):
+    one = daemon(pretender(state, says).url, is_away=True)
+    assert one.process.wait(timeout=60) == 1
+    assert one.ended_with().count(says) == 1
+    assert "database.failed" not in one.ended_with()
+
+
+@pytest.mark.parametrize("revision", [None, "9999"], ids=["none", "newer"])
+def test_a_daemon_does_not_wait_for_another_schema(daemon, new_database, revision):
+    url = new_database("postgres")
+    with Store(url) as store, store.writing() as connection:
+        connection.execute(sa.text("delete from alembic_version"))
+        if revision:
+            connection.execute(sa.text(f"insert into alembic_version values ('{revision}')"))
+    one = daemon(url, is_away=True)
+    assert one.process.wait(timeout=60) == 1
+    assert ("Install the newer poller" if revision else "Run poller migrate") in one.ended_with()
+
+
+def test_who_is_called_from_cron_does_not_wait(daemon, pretender):
+    one = daemon(pretender(*STARTING).url, "--once", is_away=True)
+    assert one.process.wait(timeout=60) == 1
+    assert STARTING[1] in one.ended_with()
 
 
 # ---- SQLite ----

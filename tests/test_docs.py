@@ -101,7 +101,8 @@ def new_demo(new_database: Callable[[str], str], tmp_path_factory: pytest.TempPa
             printed = CommandLine(tmp_path_factory.mktemp("demo"), {"COLUMNS": "100"})("demo", "--database", url)
             assert printed.code == 0, printed.err
             with Store(url) as store, store.reading() as connection:
-                finding = connection.execute(sa.select(schema.findings)).one()
+                the_attack = sa.select(schema.findings).where(schema.findings.c.rule == "push_fatigue")
+                finding = connection.execute(the_attack).one()
             made[kind] = SimpleNamespace(
                 url=url, printed=printed.out, finding=finding.uid, event=finding.trigger_uid, org=finding.org
             )

@@ -116,7 +116,7 @@ def test_events_from_before_get_the_columns_that_came_later(store: Store) -> Non
     path = migrate.migrations_folder() / "versions" / "0003_bench.py"
     revision = SourceFileLoader("revision_0003", str(path)).load_module()
     with store.writing() as connection:
-        connection.execute(sa.update(schema.events).values({name: None for name in revision.ADDED}))
+        connection.execute(sa.update(schema.events).values(dict.fromkeys(revision.ADDED)))
         assert connection.execute(query).all() != before
         revision.fill(connection)
     with store.reading() as connection:

@@ -18,6 +18,7 @@ from poller.cli import (
     output,
     posture,
     rules,
+    simulate,
     status,
     timeline,
 )
@@ -58,6 +59,7 @@ def poller(
 
 
 app.command(rich_help_panel=WATCH)(demo.demo)
+app.command(rich_help_panel=WATCH)(simulate.simulate)
 app.command(rich_help_panel=WATCH)(operate.run)
 app.command(rich_help_panel=WATCH)(operate.backfill)
 app.command(rich_help_panel=WATCH)(status.status)

@@ -46,8 +46,8 @@ def check_rules(
     """
     from functools import partial
 
-    from poller.rules.check import check_rule, known_ids, rule_folders
-    from poller.rules.check_plan import postgres_problems, scratch_database, sqlite_problems
+    from poller.checking import check_rule, known_ids, rule_folders
+    from poller.checking.plan import postgres_problems, scratch_database, sqlite_problems
 
     settings = load_settings()
     folders = rule_folders(path) if path is not None else _in_force(settings)
@@ -68,8 +68,8 @@ def check_rules(
 
 
 def _in_force(settings: Settings) -> list[Path]:
+    from poller.checking import rule_folders
     from poller.rules import RULES_FOLDER
-    from poller.rules.check import rule_folders
 
     folders = rule_folders(RULES_FOLDER)
     own = settings.rules_path

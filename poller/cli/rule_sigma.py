@@ -13,7 +13,7 @@ from poller.errors import PollerError, UsageError
 from poller.text import printable
 
 if TYPE_CHECKING:
-    from poller.rules.sigma_draft import Draft
+    from poller.sigma.draft import Draft
 
 
 def draft_rules(
@@ -39,7 +39,7 @@ def draft_rules(
     poller rules check my_rules
     ```
     """
-    from poller.rules.sigma import read_drafts
+    from poller.sigma import read_drafts
 
     folder = to or load_settings().rules_path
     if folder is None:

@@ -129,7 +129,7 @@ class SimulatedOkta:
         clock: the org's clock, epoch seconds. It need not agree with anyone else's.
         admin_may_read: what else the admin behind the SSWS token may read: keys of ADMIN_PATHS.
         page_limit: the most events in a page, whatever is asked for.
-        tls: speak https, with the certificate of this context.
+        tls: speak https, with the certificate of this context. Set another one, and the next connections have that.
     """
 
     def __init__(
@@ -329,9 +329,6 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, okta: SimulatedOkta, port: int) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
-        if okta.tls is not None:
-            # Not at once: a client that takes its time would hold up all others.
-            self.socket = okta.tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self.okta = okta
         self.stopping = threading.Event()
         self.to_reset: set[socket.socket] = set()
@@ -344,6 +341,13 @@ class _Server(ThreadingHTTPServer):
         for connection in list(self._connections):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+
+    def get_request(self) -> tuple[Any, Any]:
+        connection, address = super().get_request()
+        if self.okta.tls is not None:
+            # Not the handshake: a client that takes its time would hold up all others.
+            connection = self.okta.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, address
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self._connections.add(request)

@@ -129,6 +129,46 @@ class SignIn:
             )
         ]
 
+    def fastpass_refused(self, time: int) -> list[Event]:
+        """FastPass is asked by a page that is not the org's, and does not answer it."""
+        return [self._mfa(time, "SIGNED_NONCE", "FAILURE", "FastPass declined phishing attempt")]
+
+    def activity_disowned(self, time: int) -> list[Event]:
+        """The person answers a mail of Okta's about a sign-in: that was not me."""
+        return [
+            self._event(
+                time,
+                "user.account.report_suspicious_activity_by_enduser",
+                "User report suspicious activity",
+                severity="WARN",
+                debug=self._debug("/user/notifications/report-suspicious-activity"),
+                targets=[self.person.block()],
+            )
+        ]
+
+    def refresh_token_reused(self, time: int, app: App) -> list[Event]:
+        """The app's refresh token of this person is used a second time. It is the app that acts."""
+        return [
+            event(
+                self.ids,
+                time,
+                "app.oauth2.as.token.detect_reuse",
+                "One-time refresh token is reused",
+                {"id": app.uid, "type": "PublicClientApp", "alternateId": app.uid, "displayName": app.name},
+                client=self.client,
+                severity="WARN",
+                debug={"requestUri": "/oauth2/default/v1/token", "url": "/oauth2/default/v1/token?"},
+                targets=[self.person.block()],
+            )
+        ]
+
+    def stolen(self, client: Client, with_device: bool) -> None:
+        """From here on somebody else uses the session as well, with its cookie; `with_device`: with all cookies, that
+        by which Okta knows the browser included."""
+        self.client, self.new, self.risk = client, NEW_PLACE, "HIGH"
+        if not with_device:
+            self.browser = self.ids.hex() + self.ids.hex()
+
     def _mfa(
         self,
         time: int,

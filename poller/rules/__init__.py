@@ -25,7 +25,7 @@ _KINDS: Mapping[str, type] = {
     "parameters": dict,
     **dict.fromkeys(("title", "description"), str),
 }
-_WORDS = {list: "list of texts", dict: "mapping of names to values"}
+_WORDS: Mapping[type, str] = {list: "list of texts", dict: "mapping of names to values"}
 SLICE_BINDS = ("org", "since", "until")
 WATCH_BINDS = ("now", "started", "interval")
 _HEADER = re.compile(r"\s*/\*(.*?)\*/", re.DOTALL)
@@ -169,9 +169,10 @@ def read_rule(folder: Path, is_own: bool = False) -> Rule:
     if not header:
         raise RuleError(f"{where}:1: it does not start with a comment that holds the rule's metadata.")
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(header[1])):
+        loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(header[1], loader)):
             raise RuleError(f"{where}:1: the metadata has an alias (`*name`), which a rule does not need.")
-        meta = yaml.safe_load(header[1])
+        meta = yaml.load(header[1], loader)  # noqa: S506 -- it is a safe one
     except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
         mark = getattr(error, "problem_mark", None)
         line = 1 + text[: header.start(1)].count("\n") + (mark.line if mark else 0)

@@ -26,6 +26,7 @@ from poller import migrate, schema
 from poller.demo.okta import Answer, Request, SimulatedOkta
 from poller.revision import migrations_folder
 from poller.store import Store
+from tests.few_rules import few_rules
 from tests.kills.databases import Content, Databases, State, content, difference
 from tests.kills.points import FAILED, NOT_CALLS, Failure, Plan
 from tests.kills.zygote import Ended, Zygote
@@ -117,6 +118,7 @@ def settings_for(made: Databases, okta: SimulatedOkta, home: Path, **settings: s
         "POLLER_LOG_FORMAT": "json",
         "POLLER_HEALTH_ADDRESS": "off",
         "POLLER_VERIFY_AFTER": "1000d",
+        **few_rules(home),
         **settings,
     }
 

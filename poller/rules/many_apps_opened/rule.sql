@@ -28,7 +28,7 @@ with opened as materialized (
       and coalesce(user_uid, '') <> '' and coalesce(app_uid, app_name) is not null
 ),
 -- 1. Who opened so many at all?
-busy as (
+busy as materialized (
     select user_uid from opened group by user_uid having count(distinct app) >= :apps
 ),
 theirs as materialized (
