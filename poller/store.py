@@ -511,14 +511,16 @@ class Store:
     ) -> tuple[Stored, list[tuple[str, str]]]:
         """Run what was put off, a day at a time, each in a transaction of its own, for about so many seconds.
 
-        A rule that fails is noted with the day it failed at, and run again from there later. Returns what was done, and
-        (rule, error) of those that failed now.
+        A rule that fails is noted with the day it failed at, and run again from there later: when its time has come, or
+        by whoever calls without a limit. Returns what was done, and (rule, error) of those that failed now.
         """
         by_name = {rule.name: rule for rule in rules}
         total, failed = Stored(), list[tuple[str, str]]()
         end = time.monotonic() + seconds
         row = rule_backlog.c
-        due = (row.org == org) & row.rule.in_(by_name) & (row.next_try_time <= epoch_ms_of(now))
+        due = (row.org == org) & row.rule.in_(by_name)
+        if seconds < float("inf"):
+            due &= row.next_try_time <= epoch_ms_of(now)
         with self.reading() as connection:
             waiting = connection.execute(sa.select(row.id).where(due).limit(1)).first()
         while waiting is not None and time.monotonic() < end:
@@ -538,6 +540,7 @@ class Store:
                     wait = min(_RETRY[0] * 2 ** min(waiting.tries, 10), _RETRY[1])
                     failing = {"error": error, "tries": waiting.tries + 1, "next_try_time": epoch_ms_of(now) + wait}
                     connection.execute(sa.update(rule_backlog).where(this).values(failing))
+                    due &= ~this
                     if error != waiting.error:
                         failed.append((rule.name, error))
                 else:
@@ -616,13 +619,17 @@ class Store:
             return connection.execute(_query(rule.statement), binds).mappings().all()
         query = _query(f"select * from ({rule.statement}) as yielded")  # which nothing but a SELECT can be
         guard = self._postgres_guard if self.is_postgres else self._sqlite_guard
-        try:
-            with guard(connection):
+        failure: Exception | None = None
+        rows: Sequence[Row] = []
+        with guard(connection):
+            try:
                 rows = connection.execute(query, binds).mappings().fetchmany(_MOST_ROWS + 1)
-        except (SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error) as error:
-            if getattr(error, "connection_invalidated", False):
-                raise
-            cause = (str(getattr(error, "orig", None) or error).strip() or type(error).__name__).splitlines()[0]
+            except (SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error) as error:
+                if getattr(error, "connection_invalidated", False):
+                    raise
+                failure = error
+        if failure is not None:
+            cause = (str(getattr(failure, "orig", None) or failure).strip() or type(failure).__name__).splitlines()[0]
             if "interrupted" in cause or "statement timeout" in cause:
                 cause = f"it took longer than {_PATIENCE} s over a day of events"
             raise RuleFailed(f"{rule.folder / 'rule.sql'}: {without_secrets(cause)}.") from None

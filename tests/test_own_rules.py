@@ -110,10 +110,13 @@ def test_a_rule_that_fails_is_run_again_from_where_it_failed(store: Store, tmp_p
     assert row.since == store_ms(datetime(2026, 3, 2, 9, tzinfo=UTC))
     assert (row.error, row.tries) == (error, 1)
     assert [row["trigger_uid"] for row in found(store)] == ["event-1"]
-    # Not at once again; and the same error is told once.
-    assert store.work_off("acme", rules, NOW)[1] == []
-    assert store.work_off("acme", rules, NOW + timedelta(minutes=2)) == (store_done(), [])
+    # Not at once again, but by who has no limit; and the same error is told once.
+    assert store.work_off("acme", rules, NOW, seconds=60) == (store_done(), [])
+    assert backlog(store)[0].tries == 1
+    assert store.work_off("acme", rules, NOW + timedelta(minutes=2), seconds=60) == (store_done(), [])
     assert backlog(store)[0].tries == 2
+    assert store.work_off("acme", rules, NOW + timedelta(minutes=2)) == (store_done(), [])
+    assert backlog(store)[0].tries == 3
     # What comes in meanwhile waits with it.
     commit(store, rules, created(4, day=3))
     mended = own(tmp_path, GOOD, lookback="24h")

@@ -200,7 +200,7 @@ BROKEN = [  # (rule.sql, the line that is told, what is told)
     (
         instead("from push_rejected", "from events").replace("lookback", "reads: [push_rejected]\nlookback"),
         16,
-        "SQLite reads all events of the org (`events`, by org=?)",
+        "SQLite reads all events",
     ),
 ]  # fmt: skip
 

@@ -54,8 +54,9 @@ def test_nothing_writes_but_the_log_and_the_one_module_that_commands_write_throu
         r"\bprint\(|std(out|err)(\.buffer)?\.write|\.print\(|\.echo\(|Console\(|PrintLogger|StreamHandler|os\.write"
     )
     writers = {str(path.relative_to(package)) for path in package.rglob("*.py") if ways.search(path.read_text("utf-8"))}
-    # The progress bars of a backfill and of a copy are rich's own; what they show is made printable where it is given.
-    assert writers <= {"cli/__init__.py", "cli/output.py", "log.py", "cli/operate.py", "cli/copy.py"}
+    # Progress bars are rich's own; what they show is made printable where it is given.
+    bars = {"cli/operate.py", "cli/copy.py", "cli/rule_history.py"}
+    assert writers <= {"cli/__init__.py", "cli/output.py", "log.py"} | bars
     assert "cli/output.py" in writers
 
 
@@ -310,8 +311,12 @@ def attack(payload: str) -> list[bytes]:
             "risk": payload,
             "deviceFingerprint": payload,
             "logOnlySecurityData": payload,
+            "dtHash": payload,
+            "privilegeGranted": payload,
+            "threatDetections": payload,
             payload: payload,
         }
+        raw["target"].append({"id": payload, "type": "AppInstance", "alternateId": payload, "displayName": payload})
         raw["target"].append({"id": payload, "type": payload, "alternateId": payload, "displayName": payload})
         made.append(json.dumps(raw).encode())
     return made
@@ -345,6 +350,14 @@ def every_command(found: list[dict[str, Any]]) -> list[list[str]]:
     """All that shows something of a finding, an event or an org."""
     lists = ("findings --limit 99", *(f"findings --format {form}" for form in ("table", "json", "jsonl", "csv")))
     words = [line.split() for line in (*lists, "status", "status --format json", "rules", "rules show push_fatigue")]
+    since = ["--since", "2026-01-01"]
+    for form in ([], ["--format", "json"]):
+        words += [["posture", "--limit", "99", *since, *form], ["rules", "quality", *since, *form], ["exceptions", "list", *form]]
+    for finding in found[::3]:
+        for form in ([], ["--format", "json"]):
+            words += [["findings", "explain", finding["uid"], *form]]
+            words += [["timeline", f"--user={finding['user_uid']}", *since, *form]]
+            words += [["timeline", f"--ip={finding['src_ips'][0]}", *since, *form]]
     for finding in found:
         words += [["findings", "show", finding["uid"]], ["findings", "show", finding["uid"], "--format", "json"]]
         words += [["events", "show", "--", finding["trigger_uid"]]]
@@ -353,7 +366,8 @@ def every_command(found: list[dict[str, Any]]) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def piped(poller: Many, found: list[dict[str, Any]]) -> dict[str, str]:
-    commands = every_command(found)
+    history = ["rules", "backtest", "push_fatigue", "--since", "2026-01-01"]
+    commands = [*every_command(found), [*history, "--format", "json"]]
     return dict(zip(map(" ".join, commands), poller.run(commands), strict=True))
 
 
@@ -413,11 +427,13 @@ def test_commands_to_copy_do_nothing_but_what_they_say(piped: dict[str, str], fo
     for finding in found:
         page = piped[f"findings show {finding['uid']}"]
         commands = page[page.index("\nNext\n") + 6 :].splitlines()
-        assert len(commands) == 3
-        triage, user, event = map(shlex.split, commands)
+        assert len(commands) == 4
+        triage, user, address, explained = map(shlex.split, commands)
+        around = ["--since", "30d", f"--org={ORG}"]
         assert triage[:4] == ["poller", "findings", "set", finding["uid"][:8]]
-        assert user == ["poller", "findings", f"--user={printable(finding['user_uid'])}", "--since", "30d"]
-        assert event == ["poller", "events", "show", printable(finding["trigger_uid"]), f"--org={ORG}"]
+        assert user == ["poller", "timeline", f"--user={printable(finding['user_uid'])}", *around]
+        assert address == ["poller", "timeline", f"--ip={printable(finding['src_ips'][0])}", *around]
+        assert explained == ["poller", "findings", "explain", finding["uid"][:8]]
 
 
 def test_a_spreadsheet_computes_nothing_and_has_one_row_for_each_finding(

@@ -144,7 +144,7 @@ def _check_id(uid: str, folder: Path, ids: dict[str, Path]) -> Iterator[str]:
     except ValueError:
         is_uuid = False
     if not is_uuid:
-        yield f"id {uid!r} is no UUID: python -c 'import uuid; print(uuid.uuid4())' makes one."
+        yield f"id {uid!r} is no UUID: uuidgen makes one."
         return
     home = folder.resolve()
     if ids.setdefault(uid.lower(), home) != home:

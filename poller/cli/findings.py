@@ -19,7 +19,6 @@ from poller.text import printable, to_json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.text import Text
 
     from poller.settings import Settings
 
@@ -272,8 +271,8 @@ def _timeline(evidence: list[dict[str, Any]]) -> RenderableType:
         rows.add_row(
             time[11:23] or "not stored",
             output.cell(item["role"]),
-            _lines(item["event_type"], _joined(item["outcome"], item["outcome_reason"], *_answer(item))),
-            _lines(_joined(item["src_ip"], item["device"], "proxy" if item["is_proxy"] else None), place),
+            output.lines(item["event_type"], _joined(item["outcome"], item["outcome_reason"], *_answer(item))),
+            output.lines(_joined(item["src_ip"], item["device"], "proxy" if item["is_proxy"] else None), place),
         )
     return rows
 
@@ -285,13 +284,6 @@ def _answer(item: dict[str, Any]) -> tuple[str | None, ...]:
 
 def _joined(*texts: str | None) -> str:
     return " ".join(text for text in texts if text)
-
-
-def _lines(*texts: str | None) -> Text:
-    """Several texts under one another in one cell; what is not known takes no line."""
-    from rich.text import Text
-
-    return Text("\n").join(output.cell(text) for text in texts if text)
 
 
 def _history(history: list[dict[str, Any]]) -> RenderableType:

@@ -97,6 +97,13 @@ def cell(value: Any, style: str = "", most: int = LONGEST) -> Text:
     return Text(text if len(text) <= most else f"{text[:most]}…", style=style)
 
 
+def lines(*texts: str | None) -> Text:
+    """Several texts under one another in one cell; what is not known takes no line."""
+    from rich.text import Text
+
+    return Text("\n").join(cell(text) for text in texts if text)
+
+
 def table(*columns: str) -> Table:
     """An empty table without lines: headings, then rows that grep and awk can use."""
     from rich.table import Table
@@ -115,7 +122,7 @@ def facts(pairs: Iterable[tuple[str, Text | str]]) -> Table:
     made.add_column(style="dim", no_wrap=True)
     made.add_column(overflow="fold")
     for name, value in pairs:
-        made.add_row(name, value if not isinstance(value, str) else cell(value, most=LONGEST_TEXT))
+        made.add_row(cell(name, most=60), value if not isinstance(value, str) else cell(value, most=LONGEST_TEXT))
     return made
 
 

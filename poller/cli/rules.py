@@ -37,15 +37,15 @@ def list_rules(context: typer.Context) -> None:
     """
     if context.invoked_subcommand:
         return
-    rows = output.table("RULE", "SEVERITY", "ENABLED", "PARAMETERS", "TITLE")
-    rows.columns[0].no_wrap = True
+    rows = output.table("RULE", "SEVERITY", "ENABLED", "PARAMETERS, AND WHAT IT FINDS")
+    for column in rows.columns[:3]:
+        column.no_wrap = True
     for rule in _rules():
         rows.add_row(
             output.cell(rule.name),
             output.cell(rule.level, output.SEVERITY_STYLES.get(rule.level, "")),
             "yes" if rule.enabled else "no",
-            output.cell(parameters(rule)),
-            output.cell(rule.title),
+            output.lines(parameters(rule), rule.title),
         )
     output.show(rows)
 
