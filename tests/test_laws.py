@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
@@ -11,13 +13,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from poller.rules import Rule
+from poller.rules import Rule, load_rules
+from poller.rules.timelines import Timeline, read_timelines
 from poller.slices import Slice
 from poller.store import Store
 from tests import oracle
 from tests.delivery import NOW, clear, deliver, found, push_fatigue
 from tests.streams import START, iso, streams
 
+EVERY_RULE = [rule for rule in load_rules() if rule.is_about_events()]
 law = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 Stores = dict[str, Store]
 Stream = list[dict[str, Any]]
@@ -154,3 +158,29 @@ def test_running_the_rules_again_over_everything_changes_nothing(stores: Stores,
         done = store.run_rules("acme", rules, START - timedelta(days=1), START + timedelta(days=2), NOW)
         assert (done.found, done.changed, done.undone) == (0, 0, 0)
     assert found(store) == expected
+
+
+# ---- all rules at once ----
+
+
+@pytest.fixture(scope="module")
+def stories() -> list[Timeline]:
+    """The timelines of all rules."""
+    return [timeline for rule in EVERY_RULE for timeline in read_timelines(rule)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_all_rules_find_follows_from_the_events_alone(stores: Stores, stories: list[Timeline], seed: int) -> None:
+    """Timelines of all rules in one org: in time and in large pages; and shuffled, with repeats, in small ones."""
+    source = random.Random(seed)
+    by_uid = {json.loads(one)["uuid"]: one for story in source.sample(stories, 25) for one in story.records}
+    in_time = sorted(by_uid.values(), key=lambda one: str(json.loads(one)["published"]))
+    mixed = [*in_time, *source.choices(in_time, k=20)]
+    source.shuffle(mixed)
+    told = []
+    for kind, page in (("sqlite", 1000), ("postgres", 1000), ("sqlite", source.choice([1, 7, 50])), ("postgres", 17)):
+        clear(stores[kind])
+        deliver(stores[kind], in_time if page == 1000 else mixed, page=page, rules=EVERY_RULE)
+        told.append(found(stores[kind]))
+    assert told[0]
+    assert all(other == told[0] for other in told)
