@@ -352,7 +352,11 @@ def every_command(found: list[dict[str, Any]]) -> list[list[str]]:
     words = [line.split() for line in (*lists, "status", "status --format json", "rules", "rules show push_fatigue")]
     since = ["--since", "2026-01-01"]
     for form in ([], ["--format", "json"]):
-        words += [["posture", "--limit", "99", *since, *form], ["rules", "quality", *since, *form], ["exceptions", "list", *form]]
+        words += [
+            ["posture", "--limit", "99", *since, *form],
+            ["rules", "quality", *since, *form],
+            ["exceptions", "list", *form],
+        ]
     for finding in found[::3]:
         for form in ([], ["--format", "json"]):
             words += [["findings", "explain", finding["uid"], *form]]

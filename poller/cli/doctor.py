@@ -157,7 +157,12 @@ def _refused(settings: Settings, rules: list[Rule]) -> Iterator[Line]:
                     binds = dict.fromkeys(("since", "until", "now", "started", "interval"), 0)
                     connection.execute(sa.text(f"explain {rule.statement}"), {"org": "", **binds, **rule.parameters})
             except PollerError as error:
-                yield "wrong", "rules", f"{rule.name} can't be run by this database: {error}"
+                said = str(getattr(error.__cause__, "orig", None) or error).strip().splitlines()[0]
+                yield (
+                    "wrong",
+                    "rules",
+                    f"{rule.name} can't be run by this database: {said}. poller rules check says more.",
+                )
         with store.reading() as connection:
             failed = connection.execute(sa.select(rule_backlog).where(rule_backlog.c.error.is_not(None))).all()
     for row in failed:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from poller.cli import output
+from poller.cli.rule_history import no_such_rule
 from poller.cli.setup import load_settings, open_reading, open_store
 from poller.errors import UsageError
 
@@ -69,7 +70,7 @@ def list_exceptions(
 
 @app.command("add")
 def add_exception(
-    until: Annotated[str, typer.Option(metavar="T", help="Its end: a time, or an age from now on (30d).")],
+    until: Annotated[str, typer.Option(metavar="T", help="Its end: a time, or a span from now on (30d).")],
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why these findings are harmless.")],
     owner: Annotated[str, typer.Option(metavar="WHO", help="Who answers for it. [default: you]")] = "",
     rule: Annotated[str | None, typer.Option(metavar="NAME", help="For findings of this rule.")] = None,
@@ -79,7 +80,15 @@ def add_exception(
     ] = None,
     org: Annotated[str | None, typer.Option(metavar="NAME", help="Of this org.")] = None,
 ) -> None:
-    """Add an exception, for findings that are made from now on. What is named has to hold together."""
+    """Add an exception, for findings that are made from now on. It holds for those that fit everything it names.
+
+    **Examples**
+
+    ```
+    poller exceptions add --rule push_fatigue --ip 203.0.113.0/24 --until 30d --reason "red team, ticket 4711"
+    poller exceptions add --rule new_country --user alice@example.com --until 2026-12-24 --reason "on a journey"
+    ```
+    """
     from poller import exceptions as made
 
     if rule is not None:
@@ -88,6 +97,10 @@ def add_exception(
     wanted = made.Wanted(rule, org, user, ip, reason, owner or _me(), _end(until, now))
     with open_store(load_settings()) as store:
         number = made.add(store, wanted, now)
+    if org is not None:
+        with open_reading() as database:
+            if org not in {row["org"] for row in database.orgs()}:
+                output.note(f"no org {org!r} was ever polled: poller status lists them. Is it the right name?")
     output.write(f"exception {number} holds until {wanted.end:%Y-%m-%d %H:%M:%S} UTC\n")
 
 
@@ -103,10 +116,13 @@ def expire_exception(number: Annotated[int, typer.Argument(metavar="ID", help="I
 
 def show(rows: Sequence[dict[str, Any]]) -> None:
     """A table of exceptions."""
-    table = output.table("ID", "ENDS (UTC)", "RULE", "USER", "ADDRESS", "ORG", "HITS", "OWNER", "REASON")
+    table = output.table("ID", "ENDS (UTC)", "HITS", "OWNER", "FOR, AND WHY")
+    table.columns[1].no_wrap = True
     for row in rows:
-        names = ("rule", "user_name", "network", "org", "hits", "owner", "reason")
-        table.add_row(str(row["id"]), output.moment(row["end_time"]), *(output.cell(row[name]) for name in names))
+        names = {"rule": "rule", "user_name": "user", "network": "address", "org": "org"}
+        scope = ", ".join(f"{told} {row[name]}" for name, told in names.items() if row[name] is not None)
+        facts = (output.moment(row["end_time"]), *(output.cell(row[name]) for name in ("hits", "owner")))
+        table.add_row(str(row["id"]), *facts, output.lines(scope, row["reason"]))
     output.show(table)
 
 
@@ -134,4 +150,4 @@ def _check_rule(name: str) -> None:
     settings = load_settings()
     names = [rule.name for rule in load_rules(settings.rules, settings.rules_path, lambda error: None)]
     if name not in names:
-        raise UsageError(f"there is no rule {name!r}. There are: {', '.join(names)}.")
+        raise no_such_rule(name, names)

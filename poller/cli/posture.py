@@ -17,6 +17,10 @@ MOST_USERS = 25
 def posture(
     since: Annotated[str, typer.Option(metavar="T", help="From what happened at T or later.")] = "28d",
     org: Annotated[str, typer.Option(metavar="NAME", help="Of this org only. [default: every org]")] = "",
+    by: Annotated[
+        Literal["number", "denied"],
+        typer.Option(help="First who gets most pushes without number challenge, or who denies and ignores most."),
+    ] = "number",
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most N users of each org.")] = MOST_USERS,
     format: Annotated[
         Literal["text", "json"], typer.Option(help="A page to read, or a JSON array with every user.")
@@ -25,10 +29,11 @@ def posture(
     """Show, from the log alone, who still gets pushes without number challenge and who denies or ignores most: admins
     first, and by week.
 
-    **Example**
+    **Examples**
 
     ```
     poller posture --since 56d
+    poller posture --by denied
     ```
     """
     from poller import posture as pushes
@@ -40,6 +45,9 @@ def posture(
     with open_reading() as database:
         names = [org] if org else [row["org"] for row in database.orgs()]
         found = {name: pushes.of_org(database, name, *span) for name in names}
+    if by == "denied":
+        for users in found.values():
+            users.sort(key=lambda user: (not user.is_admin, -user.refused, -user.pushes.plain, user.uid))
     if format == "json":
         told = [{"org": name, **user.told()} for name, users in found.items() for user in users]
         output.write(to_json(told, indent=2) + "\n")
@@ -57,21 +65,27 @@ def posture(
             f"{len(exposed)} of {len(users)} users with pushes still get them without number challenge"
             f"{f', {admins} of them admins' if admins else ''}.\n\n"
         )
-        weeks = output.table("WEEK OF", "USERS WITHOUT NUMBER", "WITHOUT", "WITH", "NOT SAID", "DENIED", "IGNORED")
+        weeks = output.table("WEEK OF", "USERS", "NO NUMBER", "NUMBER", "NOT SAID", "DENIED", "IGNORED")
         for week, (total, count) in pushes.by_week(users).items():
             numbers = (count, total.plain, total.with_number, total.unsaid, total.rejected, total.ignored)
             weeks.add_row(week, *(f"{number:,}" for number in numbers))
         rows = output.table(
-            "USER", "ADMIN", "WITHOUT NUMBER", "WITH", "NOT SAID", "DENIED", "IGNORED", "LAST WITHOUT (UTC)"
+            "USER", "ADMIN", "NO\nNUMBER", "\nNUMBER", "NOT\nSAID", "\nDENIED", "\nIGNORED", "LAST\nWITHOUT"
         )
+        for column in rows.columns[1:]:
+            column.no_wrap = True
         for user in users[:limit]:
             one = user.pushes
             rows.add_row(
                 output.cell(user.name or user.uid),
                 "admin" if user.is_admin else "",
                 *(f"{n:,}" for n in (one.plain, one.with_number, one.unsaid, one.rejected, one.ignored)),
-                output.moment(user.told()["last_plain_time"]),
+                output.moment(user.told()["last_plain_time"])[:10],
             )
         output.show(weeks, "", rows, "")
         if len(users) > limit:
             output.note(f"these are {limit} of {len(users):,} users of {name}: give a higher --limit.")
+    output.write(
+        "NO NUMBER: pushes approved or denied without a number to choose, and in a week, by how many USERS. NOT SAID:\n"
+        "Okta did not log which (Classic). IGNORED: pushes that ran out, or were left for another factor.\n"
+    )

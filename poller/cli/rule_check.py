@@ -102,7 +102,7 @@ def _postgres(settings: Settings, url: str | None) -> Iterator[Any]:
             elif url:
                 raise DatabaseError("--database: this is no Postgres. Give postgresql://user@host/database.")
             else:
-                output.note("Postgres was not asked, only SQLite: --database names one.")
+                output.note("Postgres was not asked for its plans, only SQLite. To ask one too, give --database URL.")
         except DatabaseError as error:
             if url:
                 raise

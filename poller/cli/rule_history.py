@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -62,24 +63,27 @@ def backtest(
     settings = load_settings()
     rule = _with_parameters(_rule(name, settings), set)
     begin, end = _range(since, until)
+    if apply:
+        _check_in_force(rule, settings)
     with open_store(settings) as store:
         from poller import backtest as history
 
         orgs = history.orgs_of(store, org)
         with _progress(rule.name, len(orgs)) as progress:
             found = [one for name in orgs for one in history.judged(store, rule, name, begin, end, progress)]
-        applied = _apply(store, settings, rule, orgs, begin, end) if apply else None
+        applied = _apply(store, rule, orgs, begin, end) if apply else None
     span = {"since": begin.isoformat(), "until": end.isoformat(), "orgs": orgs}
     if format == "json":
         told = {"rule": rule.name, **span, "findings": [_told(finding) for finding in found]}
         output.write(to_json(told, indent=2) + "\n")
         return
     weeks = max((end - begin).total_seconds() / 604_800, 1 / 7)
-    users = len({(finding.org, finding.user_uid) for finding in found})
+    users = len({(finding.org, finding.user_uid) for finding in found if finding.user_uid is not None})
+    about = f" about {_count(users, 'user')}" if users else ""  # a rule about an address names no user
     output.write(
         printable(
-            f"{rule.name}: {_count(len(found), 'finding')} about {_count(users, 'user')} between {begin:%Y-%m-%d %H:%M}"
-            f" and {end:%Y-%m-%d %H:%M} UTC in {_count(len(orgs), 'org')}, {len(found) / weeks:.1f} a week."
+            f"{rule.name}: {_count(len(found), 'finding')}{about} between {begin:%Y-%m-%d %H:%M} and"
+            f" {end:%Y-%m-%d %H:%M} UTC in {_count(len(orgs), 'org')}, {len(found) / weeks:.1f} a week."
         )
         + "\n"
     )
@@ -160,12 +164,17 @@ def _rule(name: str, settings: Settings) -> Rule:
         return read_rule(Path(name).resolve(), is_own=True)
     rules = {rule.name: rule for rule in load_rules(settings.rules, settings.rules_path, _unusable)}
     if name not in rules:
-        raise UsageError(
-            f"there is no rule {name!r}. There are: {', '.join(rules)}. A new one: give its folder, ./{name}."
-        )
+        raise no_such_rule(name, rules, f" A new one: give its folder, ./{name}.")
     if not rules[name].is_about_events():
         raise UsageError(f"{name} is about poller itself, not about events: it has no history to look at.")
     return rules[name]
+
+
+def no_such_rule(name: str, names: Iterable[str], more: str = "") -> UsageError:
+    """To be raised where a name is no rule's: says which it may have been meant for."""
+    near = difflib.get_close_matches(name, list(names), n=3, cutoff=0.6)
+    meant = f" Did you mean {' or '.join(near)}?" if near else ""
+    return UsageError(f"there is no rule {name!r}.{meant} poller rules lists them.{more}")
 
 
 def _unusable(error: Exception) -> None:
@@ -224,15 +233,19 @@ def _range(since: str, until: str | None) -> tuple[datetime, datetime]:
     return begin, end
 
 
-def _apply(store: Store, settings: Settings, rule: Rule, orgs: Sequence[str], begin: datetime, end: datetime) -> str:
-    from poller.cycle import work_off
-    from poller.store import Stored
-
-    now, total = datetime.now(UTC), Stored()
+def _check_in_force(rule: Rule, settings: Settings) -> None:
+    """Raises UsageError where what the rule finds could not be kept up to date: it is off, or not as it is set."""
     if not rule.enabled:
         raise UsageError(f"{rule.name} is not enabled: enable it first, so that its findings are kept up to date.")
     if rule != _rule(rule.name, settings):
         raise UsageError("--apply stores what the rule in force finds: put the change into poller.toml or its folder.")
+
+
+def _apply(store: Store, rule: Rule, orgs: Sequence[str], begin: datetime, end: datetime) -> str:
+    from poller.cycle import work_off
+    from poller.store import Stored
+
+    now, total = datetime.now(UTC), Stored()
     for org in orgs:
         total += store.run_rules(org, [rule], begin, end, now)
         total += work_off(store, org, [rule], now)

@@ -121,23 +121,26 @@ def _moment(value: datetime | str) -> datetime:
 
 
 def _show(told: list[dict[str, Any]]) -> None:
-    rows = output.table("RULE", "MADE", "OPEN", "SUPPR", "CLOSED", "FALSE", "TIME", "LAST MATCH", "EXCEPTIONS")
-    rows.columns[0].no_wrap = rows.columns[7].no_wrap = True
+    rows = output.table("RULE", "MADE", "OPEN", "SUPPR", "CLOSED", "FALSE", "TIME", "LAST MATCH", "EXC", "END")
+    for column in rows.columns[1:]:
+        column.no_wrap = True
     for row in told:
         rate = row["false_positive_rate"]
         seconds = row["median_seconds_to_close"]
-        exceptions = str(row["exceptions"] or "-")
-        if row["exceptions_ending_soon"]:
-            exceptions += f" ({row['exceptions_ending_soon']} end soon)"
         rows.add_row(
             output.cell(row["rule"] if row["enabled"] else f"{row['rule']} (off)"),
             *(str(row[name]) for name in ("findings", "open", "suppressed", "closed")),
             "-" if rate is None else f"{rate:.0%}",
             "-" if seconds is None else _span(seconds),
             (row["last_match_time"] or "-")[:10],
-            exceptions,
+            str(row["exceptions"]),
+            str(row["exceptions_ending_soon"]),
         )
     output.show(rows)
+    output.write(
+        "\nFALSE: of those closed with a reason, how many as false_positive or benign. TIME: the median to close one.\n"
+        "EXC: exceptions that touch the rule. END: those of them that end within two weeks.\n"
+    )
 
 
 def _span(seconds: int) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from poller.cli import output
+from poller.cli.rule_history import no_such_rule
 from poller.cli.setup import load_settings
 from poller.errors import DatabaseError, RuleError, RuleFailed, UsageError
 from poller.text import printable
@@ -74,7 +75,7 @@ def _rules(name: str | None) -> tuple[list[Rule], list[RuleError]]:
     unusable: list[RuleError] = []
     rules = load_rules(own=own, unusable=unusable.append)
     if name is not None:
-        raise UsageError(f"there is no rule {name!r}. There are: {', '.join(rule.name for rule in rules)}.")
+        raise no_such_rule(name, [rule.name for rule in rules])
     return rules, unusable
 
 
@@ -89,7 +90,10 @@ def _tried(store: Store, rule: Rule) -> tuple[list[str], bool]:
     except RuleError as error:
         return ["failed", f"  {error}"], False
     if not timelines:
-        return [f"failed: it has no {FILE}, or an empty one"], False
+        return [
+            "failed",
+            f"  {rule.folder / FILE}:1: there are no timelines. Write one that fires, one that is quiet.",
+        ], False
     complaints = [_complaint(store, timeline, number) for number, timeline in enumerate(timelines)]
     failures = [line for complaint in complaints for line in complaint]
     if failures:

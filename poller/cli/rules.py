@@ -8,7 +8,6 @@ import typer
 
 from poller.cli import output, rule_check, rule_history, rule_quality, rule_sigma, rule_tests
 from poller.cli.setup import load_settings
-from poller.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -33,6 +32,8 @@ def list_rules(context: typer.Context) -> None:
     ```
     poller rules
     poller rules show push_fatigue
+    poller rules backtest new_country --since 30d
+    poller rules check my_rules/new_rule
     ```
     """
     if context.invoked_subcommand:
@@ -55,7 +56,7 @@ def show_rule(name: Annotated[str, typer.Argument(metavar="NAME", help="A rule, 
     """Read one rule: its parameters in force, its SQL and its runbook."""
     rules = {rule.name: rule for rule in _rules()}
     if name not in rules:
-        raise UsageError(f"there is no rule {name!r}. There are: {', '.join(rules)}.")
+        raise rule_history.no_such_rule(name, rules)
     rule = rules[name]
     pairs = [
         ("rule", rule.name),

@@ -153,8 +153,8 @@ def _show(played: Played, settings: Settings, was_off: bool) -> None:
         )
     output.show(rows)
     output.write(
-        f"\nTogether {played.total:.0f} ms. With a real org come, before them, what Okta takes to write an event down"
-        f" and the wait for\nthe next poll ({settings.poll_interval.total_seconds():g} s at most).\n\n"
+        f"\nTogether {played.total:.0f} ms. With a real org, add what Okta takes to write an event down, and the wait for"
+        f" the next\npoll ({settings.poll_interval.total_seconds():g} s at most).\n\n"
     )
     _say_what_fired(played, was_off)
     if played.findings:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -11,6 +12,9 @@ from poller.cli import output
 from poller.cli.setup import open_reading, time_range
 from poller.errors import UsageError
 from poller.text import printable, to_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 MOST_EVENTS = 50  # that the text shows, the latest
 MOST_NAMES = 8  # of each kind
@@ -58,6 +62,8 @@ def timeline(
     if not found:
         what = f"from {ip}" if ip else f"of a user {user!r}"
         output.write(printable(f"Nothing is stored {what} since {begin:%Y-%m-%d %H:%M} UTC.") + "\n")
+        if ip and not _is_address(ip):
+            output.note(f"{ip!r} is no address: --ip takes one, such as 198.51.100.23, and no network.")
         return
     for told in found:
         _page(told, limit)
@@ -73,34 +79,61 @@ def _page(told: dict[str, Any], limit: int) -> None:
                 ("events", f"{told['events']:,}"),
                 ("first seen", f"{output.moment(told['first_seen_time'])} UTC"),
                 ("last seen", f"{output.moment(told['last_seen_time'])} UTC"),
-                *((kind, _listed(told[kind])) for kind in LISTS if told[kind]),
+                *((kind, _listed(told[kind], told["first_seen_time"])) for kind in LISTS if told[kind]),
             ]
         ),
         "",
+        _events(told["timeline"][-limit:]),
+        "",
     )
-    rows = output.table("TIME (UTC)", "EVENT", "USER", "FROM")
-    rows.columns[0].no_wrap = True
-    for event in told["timeline"][-limit:]:
-        who = event["user_name"] or event["actor_name"]
-        if event["target_user_name"] and event["target_user_name"] != who:
-            who = f"{who or '-'} on {event['target_user_name']}"
-        what = [event["event_type"], event["outcome"], event["outcome_reason"], event["factor"], event["app_name"]]
-        place = [event["src_ip"], event["src_city"], event["src_country"], event["src_as_org"]]
-        rows.add_row(
-            output.moment(event["time"]),
-            output.cell(" ".join(text for text in what if text), most=200),
-            output.cell(who),
-            output.cell(", ".join(text for text in place if text) + (", proxy" if event["is_proxy"] else "")),
-        )
-    output.show(rows, "")
     if told["events"] > limit:
         output.note(f"these are the latest {limit} of {told['events']:,} events: --limit or --format json shows more.")
 
 
-def _listed(counted: list[dict[str, Any]]) -> str:
-    """`Germany 212, Romania 3 (first 2026-11-26)`: what appeared last is what an analyst looks for."""
+def _events(events: list[dict[str, Any]]) -> Table:
+    """One to a row, below its day; whose it is where they are not all of one user."""
+    users = [_whose(event) for event in events]
+    has_users = len(set(users)) > 1
+    rows = output.table("TIME (UTC)", "EVENT", *(["USER"] if has_users else []), "FROM")
+    rows.columns[0].no_wrap = True
+    day = ""
+    for event, user in zip(events, users, strict=True):
+        if event["time"][:10] != day:
+            day = event["time"][:10]
+            rows.add_row(day)
+        what = " ".join(event[name] for name in ("outcome", "outcome_reason", "factor", "app_name") if event[name])
+        address = " ".join(text for text in (event["src_ip"], "proxy" if event["is_proxy"] else None) if text)
+        place = ", ".join(event[name] for name in ("src_city", "src_country", "src_as_org") if event[name])
+        rows.add_row(
+            event["time"][11:19],
+            output.lines(event["event_type"], what),
+            *([output.cell(user)] if has_users else []),
+            output.lines(address, place),
+        )
+    return rows
+
+
+def _whose(event: dict[str, Any]) -> str:
+    """Whose event it is, and on whom they acted."""
+    who: str = event["user_name"] or event["actor_name"] or "-"
+    on = event["target_user_name"]
+    return f"{who} on {on}" if on and on != who else who
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text.strip())
+    except ValueError:
+        return False
+    return True
+
+
+def _listed(counted: list[dict[str, Any]], first_time: str) -> str:
+    """`Germany 212, Romania 3 (first 2026-11-26)`: what appeared later than the rest is what an analyst looks for."""
     told = [
-        f"{item['name'][:80]} {item['events']:,} (since {item['first_time'][:10]})" for item in counted[:MOST_NAMES]
+        f"{item['name'][:80]} {item['events']:,}"
+        + (f" (first {item['first_time'][:10]})" if item["first_time"][:10] > first_time[:10] else "")
+        for item in counted[:MOST_NAMES]
     ]
     more = len(counted) - MOST_NAMES
     return ", ".join(told) + (f" and {more} more" if more > 0 else "")

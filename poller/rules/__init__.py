@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,7 @@ def load_rules(
     `unusable` hears of that instead.
     """
     settings = settings or {}
-    rules = {path.parent.name: read_rule(path.parent) for path in sorted(RULES_FOLDER.glob("*/rule.sql"))}
+    rules = dict(_built_in())
     broken = set()
     for path in _own_rules(own, unusable):
         name = path.parent.name
@@ -132,6 +132,12 @@ def load_rules(
         if name not in rules and name not in broken:
             raise SettingsError(f"rules.{name}: there is no such rule. There are: {', '.join(rules)}.")
     return [configured(rules[name], settings.get(name, RuleSettings())) for name in sorted(rules)]
+
+
+@cache
+def _built_in() -> Mapping[str, Rule]:
+    """{name: rule} of those that come with poller, which stay as they are while it runs."""
+    return {path.parent.name: read_rule(path.parent) for path in sorted(RULES_FOLDER.glob("*/rule.sql"))}
 
 
 def _read_own_rule(folder: Path) -> Rule:

@@ -161,7 +161,10 @@ def _import_all() -> None:
     import poller.cycle
     import poller.daemon
     import poller.migrate
+    import poller.rules
     import poller.system_log  # noqa: F401
+
+    poller.rules.load_rules()  # what comes with poller is read once in a process
 
 
 def main() -> None:
