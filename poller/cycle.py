@@ -196,8 +196,10 @@ def verify(
     until: datetime,
     now: Clock = utc_now,
     progress: Progress = lambda reached, events: None,
+    patience: float = float("inf"),
 ) -> tuple[Fetched, list[Event]]:
-    """Read once more what was published in `[since, until)`, and store what was missing; the rules run on it.
+    """Read once more what was published in `[since, until)`, and store what was missing; the rules run on it, those
+    that were put off for about `patience` seconds.
 
     Returns what was done, and the first of the missing events. Raises as `backfill` does.
     """
@@ -209,7 +211,7 @@ def verify(
 
     for part in _parts(store, org, f"since {since.isoformat()}", since, until, now, "verification"):
         total += _fetch_range(store, log, part, rules, now, progress, found)
-        total += Fetched(0, work_off(store, org, rules, now()))
+        total += Fetched(0, work_off(store, org, rules, now(), patience))
         store.finish_backfill(part, now())
     metrics.RECOVERED.labels(org).inc(total.stored.new)
     say = logger.warning if total.stored.new else logger.info
@@ -219,7 +221,13 @@ def verify(
 
 
 def verify_next(
-    store: Store, log: SystemLog, org: str, rules: Sequence[Rule], after: timedelta, now: Clock = utc_now
+    store: Store,
+    log: SystemLog,
+    org: str,
+    rules: Sequence[Rule],
+    after: timedelta,
+    now: Clock = utc_now,
+    patience: float = float("inf"),
 ) -> Fetched | None:
     """Verify the next hour that is `after` old by now; None where there is none. What was that old when it was read
     first needs no second look. Raises as `backfill` does."""
@@ -240,7 +248,7 @@ def verify_next(
     until = since + VERIFIED_AT_ONCE
     if until > now() - after:
         return None
-    done, _ = verify(store, log, org, rules, since, until, now)
+    done, _ = verify(store, log, org, rules, since, until, now, patience=patience)
     store.note_verified(org, epoch_ms_of(until))
     return done
 

@@ -343,7 +343,8 @@ class _Poll:
         if time.monotonic() < self._verify_again:
             return
         try:
-            cycle.verify_next(work.store, self._log, self._org, work.rules, work.settings.verify_after)
+            after, patience = work.settings.verify_after, work.patience
+            cycle.verify_next(work.store, self._log, self._org, work.rules, after, patience=patience)
         except Stopped:
             pass
         except PollerError as error:

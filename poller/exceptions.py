@@ -81,20 +81,18 @@ def apply(connection: sa.Connection, finding: Finding, now: datetime, is_new: bo
         if any(row.exception_id is None for row in said):
             return None
         last = said[-1].exception_id if said else None
-    match = next(
-        (
-            row
-            for row in connection.execute(sa.select(exceptions).order_by(exceptions.c.id))
-            if (row.end_time > now or row.id == last) and matches(row, finding)
-        ),
-        None,
-    )
+    holding = [
+        row
+        for row in connection.execute(sa.select(exceptions).order_by(exceptions.c.id))
+        if (row.end_time > now or row.id == last) and matches(row, finding)
+    ]
+    match = next((row for row in holding if row.id == last), holding[0] if holding else None)
     if match is None:
         if last is not None:
             connection.execute(sa.delete(finding_history).where(finding_history.c.finding_uid == finding.uid))
             return "new"
         return None
-    if last is None:
+    if match.id != last:
         connection.execute(
             sa.insert(finding_history).values(
                 finding_uid=finding.uid,

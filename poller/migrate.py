@@ -15,6 +15,7 @@ _REFUSALS = (
     "authentication failed",
     "does not exist",
     "no such database",
+    "other objects depend on it",
     "no such user",
     "no password supplied",
     "no pg_hba.conf entry",

@@ -6,8 +6,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -62,10 +63,13 @@ _GUARDED = "poller_guarded"  # on a connection that runs a rule of the user's
 _DAY = 86_400_000  # ms
 _PATIENCE = 10  # seconds that a rule of the user's may take over a day of events
 _MOST_ROWS = 100_000  # that it may yield
+_MOST_FINDINGS = 10_000  # that these may make: seconds of one transaction
+_MOST_ROLE = 100  # characters of a role, which is a word
 _RETRY = (60_000, 3_600_000)  # ms until a rule that failed is run again, at first and at most
 _MOST_SKEW = 300_000  # ms that Okta's clock may be ahead of this machine's and be believed
 _COLUMNS = ("org", *Event._fields, "raw")
 _SUMMARY_COLUMNS = [column for column in events.c if column.name != "raw"]
+_KNOWN_COLUMNS = (findings.c.uid, findings.c.trigger_time, findings.c.superseded_time)
 
 
 @dataclass(frozen=True)
@@ -461,8 +465,7 @@ class Store:
             later = {row.trigger_time for row in there if row.trigger_time >= oldest and row.user_uid in users}
             parts = reopened(times | later, rule.lookback, rule.lookahead)
             if rule.is_own or _is_long(rule, parts, newest):
-                last = max(newest, epoch_ms_of(now) + _DAY)
-                self._put_off(connection, rule, org, [Slice(since, min(until, last)) for since, until in parts], now)
+                self._put_off(connection, rule, org, [self._clipped(connection, part, now) for part in parts], now)
                 continue
             for part in parts:
                 in_slice = [row for row in there if part.since <= row.trigger_time < part.until]
@@ -477,11 +480,13 @@ class Store:
         due: Sequence[tuple[Rule, set[int]]],
         touched: Sequence[Event],
     ) -> dict[str, list[Any]]:
-        """{rule: its findings that new events can matter to}: of all rules at once, since most have none."""
+        """{rule: its findings that new events can matter to}: of all rules at once, since most have none. Few of their
+        columns: what is found among old events has many findings after it."""
         if not due:
             return {}
-        since = min(min(event.time for event in touched), *(min(times) - rule.lookahead for rule, times in due))
-        query = sa.select(findings).where(
+        oldest = min(event.time for event in touched)
+        since = min(min(oldest, *times) - rule.lookahead for rule, times in due)
+        query = sa.select(*_KNOWN_COLUMNS, findings.c.rule, findings.c.user_uid).where(
             findings.c.org == org,
             findings.c.rule.in_([rule.name for rule, _ in due]),
             findings.c.trigger_time >= since,
@@ -491,10 +496,22 @@ class Store:
             known.setdefault(row.rule, []).append(row)
         return known
 
+    def _clipped(self, connection: sa.Connection, part: Slice, now: datetime) -> Slice:
+        """Without what lies more than a day ahead, behind the newest event that is dated there."""
+        end = epoch_ms_of(now) + _DAY
+        if part.until <= end:
+            return part
+        ahead = sa.text(f"{DAY_OF_TIME} >= {end // _DAY}")  # the expression of an index
+        newest = sa.select(sa.func.max(events.c.time)).where(ahead, events.c.time < part.until)
+        time = connection.execute(newest).scalar()
+        return Slice(part.since, max(end, part.since, end if time is None else time + 1))
+
     def _put_off(self, connection: sa.Connection, rule: Rule, org: str, parts: Iterable[Slice], now: datetime) -> None:
         """Note that a rule is still to be run over these spans; those that meet become one."""
         row = rule_backlog.c
         for part in parts:
+            if part.since >= part.until:
+                continue
             meeting = (row.org == org) & (row.rule == rule.name) & (row.since <= part.until) & (row.until >= part.since)
             met = connection.execute(sa.select(rule_backlog).where(meeting).order_by(row.since)).all()
             since = min([part.since, *(known.since for known in met)])
@@ -509,7 +526,8 @@ class Store:
     def work_off(
         self, org: str, rules: Sequence[Rule], now: datetime, seconds: float = float("inf")
     ) -> tuple[Stored, list[tuple[str, str]]]:
-        """Run what was put off, a day at a time, each in a transaction of its own, for about so many seconds.
+        """Run what was put off, a day at a time, each in a transaction of its own, for about so many seconds: first
+        what is of the latest time, so that months of old events don't hold up what is new.
 
         A rule that fails is noted with the day it failed at, and run again from there later: when its time has come, or
         by whoever calls without a limit. Returns what was done, and (rule, error) of those that failed now.
@@ -527,7 +545,8 @@ class Store:
             error, done = None, Stored()
             with self.writing() as connection:
                 state = self._lock_org(connection, org)
-                waiting = connection.execute(sa.select(rule_backlog).where(due).order_by(row.id).limit(1)).first()
+                latest = sa.select(rule_backlog).where(due).order_by(row.since.desc(), row.id).limit(1)
+                waiting = connection.execute(latest).first()
                 if waiting is None:
                     break
                 rule, this = by_name[waiting.rule], row.id == waiting.id
@@ -566,7 +585,7 @@ class Store:
         """Run a rule over a slice: what it yields is there afterwards, and what it no longer yields is gone, unless an
         analyst has touched it: that stays, marked superseded. Findings from where events have been deleted
         (`pruned_before`, epoch ms) stay as they were judged when those were there. `known`: the rows of `findings` that
-        lie in the slice, where they have been read."""
+        lie in the slice, where they have been read; `_KNOWN_COLUMNS` of them are enough."""
         due = {finding.uid: finding for finding in self.evaluate(connection, rule, org, part)}
         if known is None:
             in_slice = (
@@ -575,7 +594,7 @@ class Store:
                 & (findings.c.trigger_time >= part.since)
                 & (findings.c.trigger_time < part.until)
             )
-            known = connection.execute(sa.select(findings).where(in_slice)).all()
+            known = connection.execute(sa.select(*_KNOWN_COLUMNS).where(in_slice)).all()
         there = {row.uid: row for row in known}
         settled_before = part.since if pruned_before is None else pruned_before + rule.lookback
         made = changed = undone = 0
@@ -583,7 +602,7 @@ class Store:
             if uid not in there:
                 self._write_finding(connection, finding, now, is_new=True)
                 made += 1
-            elif finding.trigger_time >= settled_before and self._differs(connection, there[uid], finding):
+            elif finding.trigger_time >= settled_before and self._differs(connection, finding):
                 self._write_finding(connection, finding, now, is_new=False)
                 changed += 1
         for uid, row in there.items():
@@ -594,8 +613,8 @@ class Store:
 
     def evaluate(self, connection: sa.Connection, rule: Rule, org: str, part: Slice) -> list[Finding]:
         """The findings of a rule whose trigger lies in the slice, by time of trigger. Writes nothing."""
-        binds = {"org": org, "since": part.since, "until": part.until, **rule.parameters}
-        rows = self._rows_of(connection, rule, binds)
+        binds: dict[str, Any] = {"org": org, "since": part.since, "until": part.until, **rule.parameters}
+        rows = self.rows_of(connection, rule, binds)
         if rule.is_own:
             _check_rows(rule, org, part, rows)
         by_trigger: dict[str, list[Row]] = {}
@@ -603,27 +622,34 @@ class Store:
             by_trigger.setdefault(row["trigger_uid"], []).append(row)
         if not by_trigger:
             return []
+        if rule.is_own and len(by_trigger) > _MOST_FINDINGS:
+            raise RuleFailed(
+                f"{rule.folder / 'rule.sql'}: it finds more than {_MOST_FINDINGS} things in a day of events."
+            )
         uids = {row["evidence_uid"] for rows in by_trigger.values() for row in rows} | set(by_trigger)
         seen = self._events(connection, org, uids)
         if rule.is_own and len(seen) < len(uids):
             raise RuleFailed(
                 f"{rule.folder / 'rule.sql'}: it yields a trigger_uid or evidence_uid that is no event's uid."
             )
+        if rule.is_own and any(rows[0]["trigger_time"] != seen[uid]["time"] for uid, rows in by_trigger.items()):
+            raise RuleFailed(f"{rule.folder / 'rule.sql'}: it yields a trigger_time that is not that of its trigger.")
         made = [build(rule, rows, seen) for rows in by_trigger.values()]
         return sorted(made, key=lambda finding: (finding.trigger_time, finding.trigger_uid))
 
-    def _rows_of(self, connection: sa.Connection, rule: Rule, binds: dict[str, Any]) -> Sequence[Row]:
+    def rows_of(self, connection: sa.Connection, rule: Rule, binds: Mapping[str, Any]) -> Sequence[Row]:
         """What a rule yields. Raises RuleFailed, of a rule of the user's, whose query can do nothing but read: what it
         does to the transaction is taken back, and it is ended when its time is up."""
         if not rule.is_own:
-            return connection.execute(_query(rule.statement), binds).mappings().all()
-        query = _query(f"select * from ({rule.statement}) as yielded")  # which nothing but a SELECT can be
+            return connection.execute(query_of(rule.statement), binds).mappings().all()
+        # Which nothing but a SELECT can be; and a driver may read all that there is before it hands out the first.
+        query = query_of(f"select * from ({rule.statement}) as yielded limit {_MOST_ROWS + 1}")
         guard = self._postgres_guard if self.is_postgres else self._sqlite_guard
         failure: Exception | None = None
         rows: Sequence[Row] = []
         with guard(connection):
             try:
-                rows = connection.execute(query, binds).mappings().fetchmany(_MOST_ROWS + 1)
+                rows = connection.execute(query, binds).mappings().all()
             except (SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error) as error:
                 if getattr(error, "connection_invalidated", False):
                     raise
@@ -673,7 +699,8 @@ class Store:
             found.update((row["uid"], row) for row in connection.execute(query).mappings())
         return found
 
-    def _differs(self, connection: sa.Connection, row: Any, finding: Finding) -> bool:
+    def _differs(self, connection: sa.Connection, finding: Finding) -> bool:
+        row = connection.execute(sa.select(findings).where(findings.c.uid == finding.uid)).one()
         if row.superseded_time is not None or any(
             getattr(row, name) != value for name, value in _content(finding).items()
         ):
@@ -850,10 +877,13 @@ class Store:
                 return deleted
 
 
+_LITERAL = re.compile(r"'(?:[^']|'')*'")
+
+
 @cache
-def _query(text: str) -> sa.TextClause:
-    """The text of a rule, taken apart once."""
-    return sa.text(text)
+def query_of(text: str) -> sa.TextClause:
+    """The text of a rule, taken apart once. A colon inside a string of it begins no bind."""
+    return sa.text(_LITERAL.sub(lambda literal: literal[0].replace(":", "\\:"), text))
 
 
 def _moments(rule: Rule, touched: Sequence[Event]) -> set[int]:
@@ -887,6 +917,9 @@ def _reads_only(action: int, first: str | None, second: str | None, *_: object) 
     return int(sqlite.driver.SQLITE_OK if is_harmless else sqlite.driver.SQLITE_DENY)
 
 
+_HEAD = ("user_uid", "trigger_time", "first_seen", "last_attempt", "confidence")  # one of each for a finding
+
+
 def _check_rows(rule: Rule, org: str, part: Slice, rows: Sequence[Row]) -> None:
     """Raises RuleFailed: what a rule of the user's yields can't be findings of this slice."""
     where = rule.folder / "rule.sql"
@@ -894,7 +927,11 @@ def _check_rows(rule: Rule, org: str, part: Slice, rows: Sequence[Row]) -> None:
         **dict.fromkeys(("org", "trigger_uid", "evidence_uid", "role"), (str,)),
         **{"user_uid": (str, type(None)), "trigger_time": (int,)},
     }
-    optional = {**{name: (int, type(None)) for name in ("first_seen", "last_attempt")}, "confidence": (str, type(None))}
+    optional = {
+        **{name: (int, type(None)) for name in ("first_seen", "last_attempt")},
+        **{"confidence": (str, type(None)), "attempt": (str, int, type(None))},
+    }
+    said: dict[str, tuple[object, ...]] = {}
     for row in rows:
         for name, kinds in (required | {name: kinds for name, kinds in optional.items() if name in row}).items():
             if name not in row:
@@ -908,6 +945,11 @@ def _check_rows(rule: Rule, org: str, part: Slice, rows: Sequence[Row]) -> None:
             raise RuleFailed(f"{where}: it yields a trigger_time outside of [:since, :until).")
         if (row.get("confidence") or "medium") not in CONFIDENCES:
             raise RuleFailed(f"{where}: it yields a confidence that is none of {', '.join(CONFIDENCES)}.")
+        if len(row["role"]) > _MOST_ROLE:
+            raise RuleFailed(f"{where}: it yields a role of more than {_MOST_ROLE} characters. A role is a word.")
+        head = tuple(row.get(name) for name in _HEAD)
+        if said.setdefault(row["trigger_uid"], head) != head:
+            raise RuleFailed(f"{where}: its rows of one trigger differ in {', '.join(_HEAD[:-1])} or {_HEAD[-1]}.")
 
 
 def _believed(turn: Turn, now: datetime) -> Turn:

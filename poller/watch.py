@@ -15,10 +15,12 @@ import sqlalchemy as sa
 import structlog
 
 from poller import metrics
+from poller.errors import RuleFailed
 from poller.findings import Finding, finding_uid, moment, summarize
 from poller.rules import Rule
 from poller.schema import finding_history, findings, orgs
 from poller.store import Store, epoch_ms_of, utc_now
+from poller.text import printable
 
 CALM = timedelta(minutes=5)  # without trouble, after which it is over
 
@@ -36,16 +38,22 @@ def look(
     interval: timedelta,
 ) -> None:
     """Ask the rules about poller itself, for the orgs that this process polls. One trouble of an org is one finding, as
-    long as it lasts; when it is over, the finding is resolved. Raises DatabaseError."""
+    long as it lasts; when it is over, the finding is resolved. A rule of the user's that fails is left out, and
+    told of. Raises DatabaseError."""
+    binds = {
+        "now": epoch_ms_of(now),
+        "started": epoch_ms_of(started),
+        "interval": interval // timedelta(milliseconds=1),
+    }
     for rule in rules:
         if not rule.is_about_events():
-            with store.writing() as connection:
-                binds = {
-                    "now": epoch_ms_of(now),
-                    "started": epoch_ms_of(started),
-                    "interval": interval // timedelta(milliseconds=1),
-                }
-                _reconcile(store, connection, rule, held, now, binds)
+            try:
+                with store.writing() as connection:
+                    _reconcile(store, connection, rule, held, now, binds)
+            except RuleFailed as failure:
+                told = printable(str(failure))
+                logger.error("rule.failed", rule=rule.name, error=told)  # noqa: TRY400 -- the rule is wrong, not poller
+                metrics.RULE_FAILURES.labels(rule.name).inc()
 
 
 def _reconcile(
@@ -57,7 +65,9 @@ def _reconcile(
     binds: Mapping[str, int],
 ) -> None:
     binds = {**binds, **rule.parameters}
-    rows = connection.execute(sa.text(rule.statement), binds).mappings()
+    rows = store.rows_of(connection, rule, binds)
+    if rule.is_own:
+        _check_rows(rule, rows)
     troubled = {row["org"]: row for row in rows if row["org"] in held}
     lasting = {row.org: row for row in _lasting(connection, rule, now)}
     for org, row in troubled.items():
@@ -76,6 +86,17 @@ def _reconcile(
         if org in held and org not in troubled and known.status != "resolved" and known.last_seen_time <= now - CALM:
             _resolve(connection, known.uid, now)
             logger.info("finding.resolved", org=org, rule=rule.name)
+
+
+def _check_rows(rule: Rule, rows: Sequence[Mapping[Any, Any]]) -> None:
+    """Raises RuleFailed: what a rule of the user's yields tells of no org since when it is in trouble."""
+    for row in rows:
+        times = [value for name, value in row.items() if name.endswith(("_time", "_ms")) and value is not None]
+        is_known = type(row.get("org")) is str and row.get("trigger_time") is not None
+        if not is_known or any(type(value) is not int for value in times):
+            raise RuleFailed(
+                f"{rule.folder / 'rule.sql'}: it yields no text `org`, no `trigger_time`, or a time that is no number."
+            )
 
 
 def _lasting(connection: sa.Connection, rule: Rule, now: datetime) -> Sequence[Any]:

@@ -102,6 +102,8 @@ def test_a_changed_file_is_compared(store: Store, poller: CommandLine, tmp_path:
     [
         (("diff", "push_fatigue"), "nothing is changed"),
         (("diff", "nothing", "--set", "a=1"), "there is no rule"),
+        (("diff", "push_fatige", "--set", "a=1"), "Did you mean push_fatigue?"),
+        (("backtest", "new_device", "--apply"), "is not enabled"),
         (("diff", "push_fatigue", "--set", "rejections"), "NAME=VALUE"),
         (("diff", "push_fatigue", "--set", "windw=3m"), "unknown parameter windw"),
         (("diff", "push_fatigue", "--set", "window=3"), "not in the form of its default"),

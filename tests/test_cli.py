@@ -161,7 +161,7 @@ def test_the_version_is_one_line(poller: CommandLine) -> None:
         (("findings", "set", "feed", "--status", "done"), "in_progress"),
         (("findings", "set", "feed", "--status", "new", "--reason", "tired"), "false_positive"),
         (("findings", "set", "feed", "--status", "new"), "feed"),
-        (("rules", "show", "nonsense"), "push_fatigue"),
+        (("rules", "show", "nonsense"), "poller rules lists them"),
         (("events", "show", "nonsense"), "nonsense"),
         (("backfill",), "--since"),
         (("backfill", "--since", "1h"), "POLLER_OKTA_ORG_URL"),

@@ -122,6 +122,7 @@ def test_a_timeline_of_nobody_says_so(store: Store, poller: CommandLine) -> None
     deliver(store, ATTACK)
     assert poller("timeline", "--user", "nobody", *RANGE).out.startswith("Nothing is stored of a user 'nobody'")
     assert poller("timeline", "--ip", "192.0.2.1", *RANGE).out.startswith("Nothing is stored from 192.0.2.1")
+    assert "not a network" in poller("timeline", "--ip", "192.0.2.0/24", *RANGE).out
     assert poller("timeline").code == 2
     assert poller("timeline", "--user", "a", "--ip", "b").code == 2
     assert json.loads(poller("timeline", "--user", "\x1b[2J", *RANGE, "--format", "json").out) == []
@@ -153,6 +154,8 @@ def test_posture_puts_admins_first_and_counts_by_week(store: Store, poller: Comm
     )
     told = json.loads(poller("posture", *RANGE, "--format", "json").out)
     assert [user["user_uid"] for user in told] == ["00uroot", "00uplain", "00ucareful"]
+    by_denials = json.loads(poller("posture", *RANGE, "--by", "denied", "--format", "json").out)
+    assert [user["user_uid"] for user in by_denials] == ["00uroot", "00uplain", "00ucareful"]
     assert [user["is_admin"] for user in told] == [True, False, False]
     assert [(user["plain"], user["with_number"], user["rejected"]) for user in told] == [
         (1, 0, 1),

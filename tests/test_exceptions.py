@@ -135,6 +135,16 @@ def test_a_finding_that_grows_an_address_is_no_longer_excepted(store: Store) -> 
     assert history(store) == []
 
 
+def test_the_exception_that_holds_now_is_named(store: Store) -> None:
+    first, second = add(store, network="203.0.113.7"), add(store, rule="push_fatigue")
+    deliver(store, [at("203.0.113.7", event) for event in (denied("a", "09:00:00"), denied("b", "09:01:00"))])
+    deliver(store, [at("203.0.113.7", approved("c", "09:02:00"))])
+    assert [row.exception_id for row in history(store)] == [first]
+    deliver(store, [at("198.51.100.9", denied("late", "09:00:30"))])
+    assert statuses(store) == ["suppressed"]
+    assert [row.exception_id for row in history(store)] == [first, second]
+
+
 def test_what_a_person_said_of_a_finding_stays(store: Store) -> None:
     deliver(store, attack())
     [row] = found(store)
@@ -176,6 +186,9 @@ def test_the_commands(database_url: str, tmp_path) -> None:
     )
     assert poller("exceptions", "list", "--rule", "nothing").code == 2
     assert poller("exceptions", "add", "--until", "30d", *because).code == 2
+    astray = poller("exceptions", "add", "--org", "nowhere", "--until", "1d", *because)
+    assert (astray.code, "no org 'nowhere' was ever polled" in astray.err) == (0, True)
+    assert poller("exceptions", "expire", astray.out.split()[1]).code == 0
     assert poller("exceptions", "add", "--rule", "push_fatigue", "--until", "2d ago", *because).code == 2
     assert poller("exceptions", "expire", number).code == 0
     assert poller("exceptions", "list", "--format", "json").out.split() == ["[]"]

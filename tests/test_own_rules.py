@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from poller import schema, store
+from poller import schema, store, watch
 from poller.errors import RuleError
 from poller.rules import Rule, load_rules, read_rule
 from poller.store import Store, read_records
@@ -195,6 +195,8 @@ ODD = [
     GOOD.replace("'created' as role", "'created' as role, 'long ago' as first_seen"),
     GOOD.replace("'created' as role", "'created' as role, 'x' as last_attempt"),
     GOOD.replace("org, user_uid", "org, 7 as user_uid"),
+    GOOD.replace("'created' as role", f"'{'r' * 101}' as role"),
+    GOOD + "union all " + GOOD.replace("org, user_uid", "org, 'x' as user_uid"),
 ]
 
 
@@ -207,12 +209,99 @@ def test_rows_that_are_no_findings_are_said(store: Store, tmp_path: Path, query:
     assert found(store) == []
 
 
+def test_a_trigger_has_its_own_time(store: Store, tmp_path: Path) -> None:
+    rules = own(tmp_path, GOOD.replace("time as trigger_time", ":since + 1 as trigger_time"), lookback="1h")
+    commit(store, rules, created(1))
+    _, [(_, error)] = store.work_off("acme", rules, NOW)
+    assert "not that of its trigger" in error
+
+
 def test_too_many_rows_are_said(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("poller.store._MOST_ROWS", 2)
     rules = own(tmp_path, GOOD)
     commit(store, rules, *(created(number) for number in range(3)))
     _, [(_, error)] = store.work_off("acme", rules, NOW)
     assert "more than 2 rows" in error
+
+
+def test_too_many_findings_are_said(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("poller.store._MOST_FINDINGS", 2)
+    rules = own(tmp_path, GOOD)
+    commit(store, rules, *(created(number) for number in range(3)))
+    _, [(_, error)] = store.work_off("acme", rules, NOW)
+    assert "more than 2 things" in error
+
+
+@pytest.mark.parametrize("lookback", ["0s", "5d"])
+def test_events_dated_ahead_are_judged_in_any_order(store: Store, tmp_path: Path, lookback: str) -> None:
+    rules = own(tmp_path, GOOD, lookback=lookback)
+    before = NOW - timedelta(days=240)
+    events = [created(1, day=1), created(2, day=9), created(3, day=12)]
+    for order in (events, events[::-1]):
+        clear(store)
+        for event in order:
+            store.commit_poll("acme", read_records([wire(event)]), turn(), rules, before)
+        store.work_off("acme", rules, before)
+        assert [row["trigger_uid"] for row in found(store)] == ["event-1", "event-2", "event-3"]
+        assert backlog(store) == []
+
+
+def test_an_event_dated_ahead_that_is_there_is_judged_with_what_comes_later(store: Store, tmp_path: Path) -> None:
+    query = (
+        GOOD
+        + """and exists (
+        select 1 from events as b
+        where b.org = :org and b.uid = 'event-1' and b.time < api_token_created.time
+    )
+"""
+    )
+    rules = own(tmp_path, query, lookback="5d")
+    before = datetime(2026, 3, 1, 10, tzinfo=UTC)
+    for order in ((1, 4), (4, 1)):
+        clear(store)
+        for number in order:
+            batch = read_records([wire(created(number, day=number))])
+            store.commit_poll("acme", batch, turn(), rules, before)
+            store.work_off("acme", rules, before)
+        assert [row["trigger_uid"] for row in found(store)] == ["event-4"]
+
+
+def test_names_in_sql_are_in_any_case(tmp_path: Path) -> None:
+    joined = GOOD.replace("from api_token_created", "from api_token_created cross join {}")
+    [rule] = own(tmp_path, joined.format("api_token_revoked"))
+    assert rule.event_types == {"system.api_token.create", "system.api_token.revoke"}
+    assert own(tmp_path, joined.format("Events"))[0].event_types is None
+
+
+def test_a_finding_that_is_there_is_not_counted_again(store: Store, tmp_path: Path) -> None:
+    """Though its slice was re-opened by way of another of the same user, from before all events that the rule reads."""
+    rule = read_rule(write_rule(tmp_path, GOOD, lookback="0s\nlookahead: 1h"))
+    at = {1: "09:30", 2: "10:10", 3: "10:00", 4: "15:00"}
+    events = {number: created(number) | {"published": f"2026-03-01T{time}:00Z"} for number, time in at.items()}
+    events[1]["actor"] = {"id": "00u2", "type": "User"}
+    events[3]["eventType"] = "user.session.end"
+    commit(store, [rule], events[1], events[2])
+    assert store.commit_poll("acme", read_records([wire(events[n]) for n in (3, 4)]), turn(), [rule], NOW).found == 1
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "delete from orgs returning org, 0 as trigger_time",
+        "select org, 'soon' as trigger_time from orgs",
+        "select org from orgs",
+        "select 1 as one",
+    ],
+)
+def test_a_rule_of_the_users_about_poller_can_do_nothing_but_read(store: Store, tmp_path: Path, query: str) -> None:
+    commit(store, [], created(1))
+    for name, its in (("bad", query), ("good", "select org, 0 as trigger_time from orgs")):
+        file = write_rule(tmp_path, its, name=name) / "rule.sql"
+        file.write_text(file.read_text().replace("lookback: 0s", "watches: poller"))
+    rules = [rule for rule in load_rules({}, tmp_path) if rule.is_own]
+    watch.look(store, rules, ["acme"], NOW, NOW, timedelta(minutes=1))
+    assert [row["rule"] for row in found(store)] == ["good"]
+    assert store.cursor("acme") is not None
 
 
 def test_a_page_runs_the_rules_that_it_can_matter_to(store: Store) -> None:
@@ -226,6 +315,16 @@ def test_a_page_runs_the_rules_that_it_can_matter_to(store: Store) -> None:
         for rule in load_rules()
         if rule.is_about_events() and (rule.event_types is None or "system.api_token.create" in rule.event_types)
     }
+
+
+def test_what_is_new_is_not_held_up_by_old_events(store: Store, tmp_path: Path) -> None:
+    rules = [read_rule(write_rule(tmp_path, GOOD, name=name), is_own=True) for name in ("old", "new")]
+    ran = []
+    store.on_rule = lambda name, seconds: ran.append(name)
+    store.run_rules("acme", rules[:1], NOW - timedelta(days=300), NOW - timedelta(days=270), NOW)
+    commit(store, rules[1:], created(1, day=28))
+    store.work_off("acme", rules, NOW)
+    assert ran == ["new", *["old"] * 30]
 
 
 def test_a_folder_that_cannot_be_used_is_left_out_and_said(tmp_path: Path) -> None:
@@ -264,3 +363,10 @@ def test_what_looks_far_back_is_put_off_when_old_events_come(store: Store, tmp_p
     assert store.work_off("acme", [rule], NOW, seconds=0)[0].found == 0
     assert store.work_off("acme", [rule], NOW)[0].found == 5
     assert found(store) == expected
+
+
+def test_a_colon_in_a_string_is_no_bind(store: Store, tmp_path: Path) -> None:
+    rules = own(tmp_path, GOOD.replace("'created' as role", "'created' as role, 'a :since of it' as attempt"))
+    commit(store, rules, created(1))
+    done, failed = store.work_off("acme", rules, NOW)
+    assert (done.found, failed) == (1, [])

@@ -1,6 +1,7 @@
 """More of each record in columns of its own, exceptions, and what rules are still to be run over."""
 
 import sqlalchemy as sa
+import zstandard
 from alembic import op
 
 from poller.errors import MalformedEvent
@@ -89,7 +90,7 @@ def fill(connection: sa.Connection) -> None:
         for org, uid, raw in rows:
             try:
                 event = normalize(decompress(bytes(raw)))
-            except MalformedEvent:  # what an older normalizer took
+            except (MalformedEvent, zstandard.ZstdError):  # what an older normalizer took, or a broken frame
                 continue
             changed.append({"_org": org, "_uid": uid, **{name: getattr(event, name) for name in ADDED}})
         if changed:

@@ -149,19 +149,20 @@ def _refused(settings: Settings, rules: list[Rule]) -> Iterator[Line]:
 
     from poller.findings import moment
     from poller.schema import rule_backlog
+    from poller.store import query_of
 
     with open_store(settings) as store:
         for rule in rules:
             try:
                 with store.reading() as connection:
                     binds = dict.fromkeys(("since", "until", "now", "started", "interval"), 0)
-                    connection.execute(sa.text(f"explain {rule.statement}"), {"org": "", **binds, **rule.parameters})
+                    connection.execute(query_of(f"explain {rule.statement}"), {"org": "", **binds, **rule.parameters})
             except PollerError as error:
                 said = str(getattr(error.__cause__, "orig", None) or error).strip().splitlines()[0]
                 yield (
                     "wrong",
                     "rules",
-                    f"{rule.name} can't be run by this database: {said}. poller rules check says more.",
+                    f"{rule.name} can't be run: {said}. poller rules check says more.",
                 )
         with store.reading() as connection:
             failed = connection.execute(sa.select(rule_backlog).where(rule_backlog.c.error.is_not(None))).all()

@@ -121,8 +121,13 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
     for row in rows:
         names = {"rule": "rule", "user_name": "user", "network": "address", "org": "org"}
         scope = ", ".join(f"{told} {row[name]}" for name, told in names.items() if row[name] is not None)
-        facts = (output.moment(row["end_time"]), *(output.cell(row[name]) for name in ("hits", "owner")))
-        table.add_row(str(row["id"]), *facts, output.lines(scope, row["reason"]))
+        table.add_row(
+            str(row["id"]),
+            output.moment(row["end_time"]),
+            str(row["hits"]),
+            output.cell(row["owner"]),
+            output.lines(scope, row["reason"]),
+        )
     output.show(table)
 
 

@@ -221,18 +221,19 @@ def page(
     if timeline:  # a finding about poller itself has none
         yield from ("", output.cell("Evidence", "bold"), _timeline(timeline))
     if around:
-        yield from ("", output.cell("Around it", "bold"), output.facts(_around(around)))
+        yield from ("", output.cell("Around it", "bold"), output.facts(_around(around, bool(finding["user_uid"]))))
     if history:
         yield from ("", output.cell("Triage", "bold"), _history(history))
 
 
-def _around(told: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """What came of it, and what is known of each address: by now, and until a day after it."""
+def _around(told: dict[str, Any], has_user: bool) -> Iterator[tuple[str, str]]:
+    """What came of it, and what is known of each address: by now, and until a day after it. What is about an address
+    alone has no session that could go on."""
     for done in told["next"]:
         names = f": {', '.join(str(name)[:80] for name in done['names'])}" if done["names"] else ""
         yield f"then {done['what']}", f"{done['count']}, from {output.moment(done['first_time'])} UTC{names}"
-    if not told["next"]:
-        yield "then", f"nothing of note is stored until {output.moment(told['until'])} UTC"
+    if has_user and not told["next"]:
+        yield "then", "nothing of note is stored of the 24 hours after it"
     for place in told["addresses"]:
         yield place["ip"], "; ".join(_place_told(place))
 
@@ -253,7 +254,9 @@ def _place_told(place: dict[str, Any]) -> Iterator[str]:
             for user in place["users"][:3]
         )
         more = f" and {place['other_users'] - 3} more" if place["other_users"] > 3 else ""
-        yield f"{place['other_users']} other users within a day: {names}{more}"
+        other = "other " if "user_was_here_before" in place else ""
+        users = "user" if place["other_users"] == 1 else "users"
+        yield f"{place['other_users']} {other}{users} within a day: {names}{more}"
     else:
         yield "no other user within a day"
 

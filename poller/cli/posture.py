@@ -69,9 +69,8 @@ def posture(
         for week, (total, count) in pushes.by_week(users).items():
             numbers = (count, total.plain, total.with_number, total.unsaid, total.rejected, total.ignored)
             weeks.add_row(week, *(f"{number:,}" for number in numbers))
-        rows = output.table(
-            "USER", "ADMIN", "NO\nNUMBER", "\nNUMBER", "NOT\nSAID", "\nDENIED", "\nIGNORED", "LAST\nWITHOUT"
-        )
+        words = ("ADMIN", "NO\nNUMBER", "NUMBER", "NOT\nSAID", "DENIED", "IGNORED", "LAST\nWITHOUT")
+        rows = output.table("USER", *words)
         for column in rows.columns[1:]:
             column.no_wrap = True
         for user in users[:limit]:
@@ -86,6 +85,7 @@ def posture(
         if len(users) > limit:
             output.note(f"these are {limit} of {len(users):,} users of {name}: give a higher --limit.")
     output.write(
-        "NO NUMBER: pushes approved or denied without a number to choose, and in a week, by how many USERS. NOT SAID:\n"
-        "Okta did not log which (Classic). IGNORED: pushes that ran out, or were left for another factor.\n"
+        "NO NUMBER: pushes approved or denied without a number to choose (USERS: by how\n"
+        "many users). NOT SAID: Okta did not log whether (Classic). IGNORED: pushes that\n"
+        "ran out, or were left for another factor.\n"
     )

@@ -275,17 +275,20 @@ def _progress(what: str, parts: int) -> Iterator[Progress]:
 
 
 def _table(findings: Sequence[Finding]) -> None:
+    from rich.text import Text
+
     from poller.findings import moment
 
-    rows = output.table("LAST SEEN (UTC)", "CONF", "USER", "FROM", "SUMMARY")
+    rows = output.table("LAST SEEN (UTC)", "CONF", "WHO, FROM WHERE, AND WHAT")
+    rows.columns[0].no_wrap = rows.columns[1].no_wrap = True
     newest = sorted(findings, key=lambda finding: (-finding.trigger_time, finding.uid))
     for finding in newest[:MOST_SHOWN]:
+        who = finding.user_name or finding.user_uid or f"org {finding.org}"
+        ips = (*finding.src_ips[:3], *(["..."] if len(finding.src_ips) > 3 else []))
         rows.add_row(
             f"{moment(finding.trigger_time):%Y-%m-%d %H:%M:%S}",
             finding.confidence,
-            output.cell(finding.user_name or finding.user_uid),
-            output.cell(" ".join(finding.src_ips[:3]) + (" ..." if len(finding.src_ips) > 3 else "")),
-            output.cell(finding.summary, most=160),
+            Text("\n").join((output.cell(" ".join((who, *ips))), output.cell(finding.summary, most=160))),
         )
     output.show(rows)
     if len(findings) > MOST_SHOWN:

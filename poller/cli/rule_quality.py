@@ -138,8 +138,9 @@ def _show(told: list[dict[str, Any]]) -> None:
         )
     output.show(rows)
     output.write(
-        "\nFALSE: of those closed with a reason, how many as false_positive or benign. TIME: the median to close one.\n"
-        "EXC: exceptions that touch the rule. END: those of them that end within two weeks.\n"
+        "\nFALSE: how many of those closed with a reason were false_positive or benign.\n"
+        "TIME: the median to close one. EXC: exceptions that touch the rule. END: of\n"
+        "them, those that end within two weeks.\n"
     )
 
 

@@ -90,10 +90,7 @@ def _tried(store: Store, rule: Rule) -> tuple[list[str], bool]:
     except RuleError as error:
         return ["failed", f"  {error}"], False
     if not timelines:
-        return [
-            "failed",
-            f"  {rule.folder / FILE}:1: there are no timelines. Write one that fires, one that is quiet.",
-        ], False
+        return [f"failed: it has no {FILE}, or an empty one"], False
     complaints = [_complaint(store, timeline, number) for number, timeline in enumerate(timelines)]
     failures = [line for complaint in complaints for line in complaint]
     if failures:

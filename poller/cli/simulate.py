@@ -89,7 +89,7 @@ def _play(name: str, user: str, org: str, format: str) -> None:
     from poller.demo.attacks import ATTACKS
 
     if name not in ATTACKS:
-        raise UsageError(f"there is no attack {name!r}. There are: {', '.join(ATTACKS)}.")
+        raise UsageError(f"there is no attack {name!r}. poller simulate lists them.")
     if not user.strip():
         raise UsageError("who is attacked? Give --user NAME: any name, of a real user or not.")
     attack = ATTACKS[name]
@@ -153,8 +153,8 @@ def _show(played: Played, settings: Settings, was_off: bool) -> None:
         )
     output.show(rows)
     output.write(
-        f"\nTogether {played.total:.0f} ms. With a real org, add what Okta takes to write an event down, and the wait for"
-        f" the next\npoll ({settings.poll_interval.total_seconds():g} s at most).\n\n"
+        f"\nTogether {played.total:.0f} ms. With a real org, add what Okta takes to write an event down, and the wait"
+        f" for the next\npoll ({settings.poll_interval.total_seconds():g} s at most).\n\n"
     )
     _say_what_fired(played, was_off)
     if played.findings:

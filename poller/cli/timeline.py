@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -61,9 +60,8 @@ def timeline(
         return
     if not found:
         what = f"from {ip}" if ip else f"of a user {user!r}"
-        output.write(printable(f"Nothing is stored {what} since {begin:%Y-%m-%d %H:%M} UTC.") + "\n")
-        if ip and not _is_address(ip):
-            output.note(f"{ip!r} is no address: --ip takes one, such as 198.51.100.23, and no network.")
+        hint = " --ip takes one address, not a network." if "/" in ip else ""
+        output.write(printable(f"Nothing is stored {what} since {begin:%Y-%m-%d %H:%M} UTC.{hint}") + "\n")
         return
     for told in found:
         _page(told, limit)
@@ -118,14 +116,6 @@ def _whose(event: dict[str, Any]) -> str:
     who: str = event["user_name"] or event["actor_name"] or "-"
     on = event["target_user_name"]
     return f"{who} on {on}" if on and on != who else who
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text.strip())
-    except ValueError:
-        return False
-    return True
 
 
 def _listed(counted: list[dict[str, Any]], first_time: str) -> str:

@@ -83,7 +83,7 @@ class Rule:
         """The event types whose arrival can change what it finds; None: any. They are those of the activities that its
         header or else its query names."""
         known = event_types()
-        named = set(self.reads or re.findall(r"\w+", self.statement))
+        named = set(self.reads or re.findall(r"\w+", self.statement.lower()))  # names are in any case
         if not self.reads and named & {"events", "activities"}:
             return None
         return frozenset().union(*(known[name] for name in named if name in known)) or None
@@ -244,7 +244,7 @@ def read_rule(folder: Path, is_own: bool = False) -> Rule:
 def read_text(path: Path, where: str) -> str:
     """A file of a rule folder. Raises RuleError: it is no plain file, or not text, or endless."""
     try:
-        if not path.is_file():  # a pipe would be waited for
+        if path.exists() and not path.is_file():  # a pipe would be waited for
             raise RuleError(f"{where}:1: it is no plain file.")
         with path.open("rb") as file:
             text = file.read(4 * MAX_FILE + 1).decode()

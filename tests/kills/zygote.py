@@ -162,7 +162,7 @@ def _import_all() -> None:
     import poller.daemon
     import poller.migrate
     import poller.rules
-    import poller.system_log  # noqa: F401
+    import poller.system_log
 
     poller.rules.load_rules()  # what comes with poller is read once in a process
 
