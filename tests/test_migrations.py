@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import psycopg
@@ -114,7 +114,11 @@ def test_events_from_before_get_the_columns_that_came_later(store: Store) -> Non
     with store.reading() as connection:
         before = connection.execute(query).all()
     path = migrate.migrations_folder() / "versions" / "0003_bench.py"
-    revision = SourceFileLoader("revision_0003", str(path)).load_module()
+    spec = spec_from_file_location("revision_0003", path)
+    assert spec
+    assert spec.loader
+    revision = module_from_spec(spec)
+    spec.loader.exec_module(revision)
     with store.writing() as connection:
         connection.execute(sa.update(schema.events).values(dict.fromkeys(revision.ADDED)))
         assert connection.execute(query).all() != before
