@@ -82,6 +82,11 @@ select count(*) as events, min(time) as first, max(time) as last from events
 where org = :org and user_uid = :user and time >= :since and time < :until and src_as_org = :network
 """
 
+_KNOWN = """
+select min(time) as first from events
+where org = :org and user_uid = :user and time >= :since and time < :until
+"""
+
 _NAMED = """
 select distinct user_uid from events
 where org = :org and time >= :since and time < :until and lower(user_name) = lower(:user) and user_uid is not null
@@ -160,6 +165,8 @@ def _address(database: Reading, org: str, user: str | None, address: str, first:
         return told
     span: dict[str, Any] = {"org": org, "user": user, "since": first - BEFORE, "until": first - AFTER}
     [here] = database.rows(_EARLIER, ip=address, **span)
+    [known] = database.rows(_KNOWN, **span)
+    told["user_known_since"] = at(known["first"])  # what is stored from before; None: nothing, so all is new
     told["user_was_here_before"] = here["events"]
     told["user_was_here_first"], told["user_was_here_last"] = at(here["first"]), at(here["last"])
     if network is not None:

@@ -82,13 +82,21 @@ def test_it_grows_with_what_comes_in(store: Store, poller: CommandLine) -> None:
     assert [done["what"] for done in shown(poller, store)["next"]] == ["apps opened"]
 
 
+def test_a_user_of_whom_nothing_is_stored_is_new_everywhere(store: Store, poller: CommandLine) -> None:
+    deliver(store, ATTACK[2:])
+    [row] = found(store)
+    assert all(place["user_known_since"] is None for place in shown(poller, store)["addresses"])
+    text = " ".join(poller("findings", "show", row["uid"]).out.split())
+    assert "nothing is stored of this user from a day before, so all is new" in text
+
+
 def test_the_page_says_it_in_words(store: Store, poller: CommandLine) -> None:
     deliver(store, ATTACK)
     [row] = found(store)
     text = " ".join(poller("findings", "show", row["uid"]).out.split())
     assert "then apps opened" in text
     assert "Payroll" in text
-    assert "this user was never there in the 90 days before" in text
+    assert "this user was never there before, in what is stored since 2026-03-01" in text
     assert "2 other users within a day" in text
     assert f"poller timeline --ip={AWAY}" in text
 

@@ -246,8 +246,10 @@ def _place_told(place: dict[str, Any]) -> Iterator[str]:
             )
         elif place.get("user_was_in_network_before"):
             yield f"new for this user, in a known network ({place['network']})"
+        elif place["user_known_since"]:
+            yield f"this user was never there before, in what is stored since {place['user_known_since'][:10]}"
         else:
-            yield "this user was never there in the 90 days before"
+            yield "nothing is stored of this user from a day before, so all is new"
     if place["other_users"]:
         names = ", ".join(
             f"{user['user'][:80]} ({user['failed']} failed, {user['succeeded']} succeeded)"
