@@ -685,6 +685,7 @@ TROUBLE = {
         series("poller_rate_limit_remaining", "5x60", org="acme"),
     ],
     "PollerEventsRecovered": [series("up", "1x60"), series("poller_events_recovered_total", "0x50 3x10", org="acme")],
+    "PollerRuleFailing": [series("up", "1x60"), series("poller_rule_failures_total", "0x40 1x20", rule="mine")],
     "PollerRuleSlow": [
         series("up", "1x60"),
         series("poller_rule_seconds_bucket", "0x60", rule="push_fatigue", le="1"),
@@ -704,6 +705,7 @@ CALM = [
     series("poller_rate_limit", "120x60", org="acme"),
     series("poller_rate_limit_remaining", "60x60", org="acme"),
     series("poller_events_recovered_total", "0x60", org="acme"),
+    series("poller_rule_failures_total", "0x60", rule="mine"),
     series("poller_rule_seconds_bucket", "0+5x60", rule="push_fatigue", le="1"),
     series("poller_rule_seconds_bucket", "0+5x60", rule="push_fatigue", le="+Inf"),
 ]

@@ -70,7 +70,11 @@ def _json(raw: bytes) -> Any:
 _NUMBERS = ("time", "challenge_time", "src_asn")
 _FLAGS = ("is_proxy", "threat_suspected")
 _IDS = ("uid", "user_uid", "actor_uid", "session_uid", "root_session_uid", "transaction_uid", "authn_request_uid")
-_FREE_TEXT = ("user_name", "actor_name", "outcome_reason", "user_agent", "behaviors", "message")
+_PLACE = ("src_lat", "src_lon")
+_FREE_TEXT = (
+    *("user_name", "actor_name", "outcome_reason", "user_agent", "behaviors", "message"),
+    *("target_name", "target_user_name", "privilege", "request_uri", "threat_detections"),
+)
 PLACES = {
     "event_type": "eventType",
     "outcome": "outcome.result",
@@ -139,6 +143,8 @@ def _fits_the_columns(event: Event) -> None:
             assert (value is None and name != "time") or (type(value) is int and abs(value) < 2**63)
         elif name in _FLAGS:
             assert value is None or type(value) is bool
+        elif name in _PLACE:
+            assert value is None or (type(value) is float and abs(value) <= 180)
         elif value is not None or name == "uid":
             assert type(value) is str
             assert 0 < len(value) <= (MAX_TEXT if name in _FREE_TEXT else MAX_ID)
