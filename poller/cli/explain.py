@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from poller.cli import output
-from poller.cli.setup import load_settings, open_reading, open_store
+from poller.cli.setup import load_settings, open_reading, open_store, rules_to_show
 from poller.errors import UsageError
 from poller.normalize import epoch_ms
 from poller.text import printable, to_json
@@ -56,9 +56,8 @@ def explain(
 
 
 def _rule(name: str, settings: Settings) -> Rule | None:
-    from poller.rules import load_rules
 
-    rules = load_rules(settings.rules, settings.rules_path, lambda error: output.note(str(error)))
+    rules = rules_to_show(settings)
     rule = next((rule for rule in rules if rule.name == name), None)
     if rule is not None and not rule.is_about_events():
         raise UsageError(f"{name} is about poller itself, at a moment that is past: poller findings show tells of it.")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from poller.cli import explain, output
-from poller.cli.setup import load_settings, open_reading, open_store, time_range
+from poller.cli.setup import load_settings, open_reading, open_store, rules_to_show, time_range
 from poller.errors import RuleError, SettingsError
 from poller.findings import REASONS, SEVERITIES, STATUSES
 from poller.reading import FINDING_COLUMNS, Wanted, at
@@ -304,10 +304,9 @@ def _history(history: list[dict[str, Any]]) -> RenderableType:
 def _runbook(name: str, settings: Settings) -> Iterator[RenderableType]:
     """The rule's runbook with the parameters that it names; nothing for a rule that is no longer there."""
     from poller.cli.rules import markdown, parameters
-    from poller.rules import load_rules
 
     try:
-        rules = load_rules(settings.rules, settings.rules_path, lambda error: output.note(str(error)))
+        rules = rules_to_show(settings)
         rule = next((rule for rule in rules if rule.name == name), None)
     except (RuleError, SettingsError) as error:
         output.note(str(error))

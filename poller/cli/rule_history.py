@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from poller.cli import output
-from poller.cli.setup import load_settings, open_store, time_range
+from poller.cli.setup import load_settings, open_store, rules_to_show, time_range
 from poller.errors import SettingsError, UsageError
 from poller.text import printable, to_json
 
@@ -158,11 +158,11 @@ def diff(
 
 def _rule(name: str, settings: Settings) -> Rule:
     """A rule by its name, or of a folder."""
-    from poller.rules import load_rules, read_rule
+    from poller.rules import read_rule
 
     if "/" in name or name in (".", ".."):
         return read_rule(Path(name).resolve(), is_own=True)
-    rules = {rule.name: rule for rule in load_rules(settings.rules, settings.rules_path, _unusable)}
+    rules = {rule.name: rule for rule in rules_to_show(settings)}
     if name not in rules:
         raise no_such_rule(name, rules, f" A new one: give its folder, ./{name}.")
     if not rules[name].is_about_events():
@@ -175,10 +175,6 @@ def no_such_rule(name: str, names: Iterable[str], more: str = "") -> UsageError:
     near = difflib.get_close_matches(name, list(names), n=3, cutoff=0.6)
     meant = f" Did you mean {' or '.join(near)}?" if near else ""
     return UsageError(f"there is no rule {name!r}.{meant} poller rules lists them.{more}")
-
-
-def _unusable(error: Exception) -> None:
-    output.note(str(error))
 
 
 def _in_place_of(rule: Rule, path: Path, settings: Settings) -> Rule:

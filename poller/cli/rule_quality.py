@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from poller.cli import output
-from poller.cli.setup import load_settings, open_reading, time_range
+from poller.cli.setup import load_settings, open_reading, rules_to_show, time_range
 
 SOON = timedelta(days=14)  # an exception that ends within it is near its end
 COLUMNS = (
@@ -51,13 +51,12 @@ def quality(
     poller rules quality --since 90d
     ```
     """
-    from poller.rules import load_rules
     from poller.text import iso
 
     begin, _ = time_range(since, None)
     assert begin is not None
     now, settings = datetime.now(UTC), load_settings()
-    rules = load_rules(settings.rules, settings.rules_path, lambda error: output.note(str(error)))
+    rules = rules_to_show(settings)
     with open_reading() as database:
         made: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for row in database.rows(_FINDINGS, since=iso(begin)):

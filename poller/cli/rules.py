@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from poller.cli import output, rule_check, rule_history, rule_quality, rule_sigma, rule_tests
-from poller.cli.setup import load_settings
+from poller.cli.setup import load_settings, rules_to_show
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -102,7 +102,4 @@ def _duration(milliseconds: int) -> str:
 
 
 def _rules() -> list[Rule]:
-    from poller.rules import load_rules
-
-    settings = load_settings()
-    return load_rules(settings.rules, settings.rules_path, lambda error: output.note(str(error)))
+    return rules_to_show(load_settings())

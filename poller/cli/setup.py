@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from poller.cli import output
 from poller.errors import SettingsError, UsageError
 from poller.text import without_secrets
 
@@ -40,6 +41,13 @@ def all_rules(settings: Settings) -> list[Rule]:
 
     log = structlog.get_logger()
     return load_rules(settings.rules, settings.rules_path, lambda error: log.error("rule.unusable", error=str(error)))
+
+
+def rules_to_show(settings: Settings) -> list[Rule]:
+    """The same for commands that answer a person, who is told of such a folder."""
+    from poller.rules import load_rules
+
+    return load_rules(settings.rules, settings.rules_path, lambda error: output.note(str(error)))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from poller.cli import output
-from poller.cli.setup import load_settings, open_store
+from poller.cli.setup import load_settings, open_store, rules_to_show
 from poller.errors import UsageError
 from poller.text import printable, to_json
 
@@ -109,9 +109,8 @@ def _play(name: str, user: str, org: str, format: str) -> None:
 
 def _rules(settings: Settings, expected: str) -> tuple[list[Rule], bool]:
     """The enabled rules, and the expected one even if it is off; whether it is."""
-    from poller.rules import load_rules
 
-    rules = load_rules(settings.rules, settings.rules_path, lambda error: output.note(str(error)))
+    rules = rules_to_show(settings)
     chosen = [rule for rule in rules if rule.enabled or rule.name == expected]
     is_off = any(rule.name == expected and not rule.enabled for rule in chosen)
     return [replace(rule, enabled=True) for rule in chosen], is_off

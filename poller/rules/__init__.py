@@ -241,19 +241,19 @@ def read_rule(folder: Path, is_own: bool = False) -> Rule:
     )
 
 
-def read_text(path: Path, where: str) -> str:
+def read_text(path: Path, where: str, most: int = MAX_FILE) -> str:
     """A file of a rule folder. Raises RuleError: it is no plain file, or not text, or endless."""
     try:
         if path.exists() and not path.is_file():  # a pipe would be waited for
             raise RuleError(f"{where}:1: it is no plain file.")
         with path.open("rb") as file:
-            text = file.read(4 * MAX_FILE + 1).decode()
+            text = file.read(4 * most + 1).decode()
     except UnicodeDecodeError:
         raise RuleError(f"{where}:1: it is not text in UTF-8.") from None
     except OSError as error:
         raise RuleError(f"{where}:1: it can't be read: {error.strerror}.") from None
-    if len(text) > MAX_FILE:
-        raise RuleError(f"{where}:1: it is longer than {MAX_FILE} characters.")
+    if len(text) > most:
+        raise RuleError(f"{where}:1: it is longer than {most} characters.")
     return text
 
 

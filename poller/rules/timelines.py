@@ -13,7 +13,7 @@ import yaml
 
 from poller.errors import RuleError, RuleFailed, SettingsError
 from poller.ledger import FIRST, Turn
-from poller.rules import MAX_FILE, Rule, configured
+from poller.rules import MAX_FILE, Rule, configured, read_text
 from poller.rules.timeline_events import DAY, DOMAIN, NOBODY, event_of, written
 from poller.schema import findings
 from poller.settings import RuleSettings
@@ -50,14 +50,7 @@ def read_timelines(rule: Rule) -> list[Timeline]:
     where = str(path) if rule.is_own else f"rules/{rule.name}/{FILE}"
     if not path.exists():
         return []
-    try:
-        text = path.read_bytes()[: 10 * MAX_FILE + 1].decode()
-    except UnicodeDecodeError:
-        raise RuleError(f"{where}:1: it is not text in UTF-8.") from None
-    except OSError as error:
-        raise RuleError(f"{where}:1: it can't be read: {error.strerror}.") from None
-    if len(text) > 10 * MAX_FILE:
-        raise RuleError(f"{where}:1: it is longer than {10 * MAX_FILE} characters.")
+    text = read_text(path, where, 10 * MAX_FILE)
     try:
         top = yaml.SafeLoader(text).get_single_node()
     except (yaml.YAMLError, RecursionError) as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from poller.errors import PollerError, RuleError
-from poller.rules import MAX_FILE
+from poller.rules import MAX_FILE, read_text
 from poller.sigma.draft import About, Draft, draft
 from poller.sigma.query import Pattern, Step
 from poller.sigma.terms import (
@@ -189,18 +189,9 @@ def _policy() -> SigmaPolicy:
 
 
 def _text(path: Path) -> str:
-    try:
-        if not path.is_file():
-            raise RuleError(f"{path}:1: there is no such file.")
-        with path.open("rb") as file:
-            text = file.read(4 * MAX_FILE + 1).decode()
-    except UnicodeDecodeError:
-        raise RuleError(f"{path}:1: it is not text in UTF-8.") from None
-    except OSError as error:
-        raise RuleError(f"{path}:1: it can't be read: {error.strerror}.") from None
-    if len(text) > MAX_FILE:
-        raise RuleError(f"{path}:1: it is longer than {MAX_FILE} characters.")
-    return text
+    if not path.is_file():
+        raise RuleError(f"{path}:1: there is no such file.")
+    return read_text(path, str(path))
 
 
 class _Reader:
