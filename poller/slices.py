@@ -19,14 +19,18 @@ def reopened(times: Iterable[int], lookback: int, lookahead: int) -> list[Slice]
     An event at t can be evidence for a trigger up to `lookback` later, and can undo or explain one up to `lookahead`
     earlier, so it re-opens `[t - lookahead, t + lookback]`.
     """
-    slices: list[Slice] = []
-    for time in sorted(set(times)):
-        since, until = time - lookahead, time + lookback + 1
-        if slices and since <= slices[-1].until:
-            slices[-1] = Slice(slices[-1].since, max(until, slices[-1].until))
+    return joined(Slice(time - lookahead, time + lookback + 1) for time in set(times))
+
+
+def joined(slices: Iterable[Slice], gap: int = 0) -> list[Slice]:
+    """Slices that meet, or are no more than `gap` milliseconds apart, as one; in order."""
+    wider: list[Slice] = []
+    for since, until in sorted(slices):
+        if wider and since <= wider[-1].until + gap:
+            wider[-1] = Slice(wider[-1].since, max(until, wider[-1].until))
         else:
-            slices.append(Slice(since, until))
-    return slices
+            wider.append(Slice(since, until))
+    return wider
 
 
 def days(span: Slice) -> Iterator[Slice]:

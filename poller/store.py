@@ -39,7 +39,7 @@ from poller.schema import (
     quarantine,
     rule_backlog,
 )
-from poller.slices import Slice, days, reopened
+from poller.slices import Slice, days, joined, reopened
 from poller.text import printable, without_secrets
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ _FOR_WRITING = "set local idle_in_transaction_session_timeout = '10s'; set local
 _COPYING, _COPIED = "set local statement_timeout = '30s'", "set local statement_timeout = 0"
 _GUARDED = "poller_guarded"  # on a connection that runs a rule of the user's
 _DAY = 86_400_000  # ms
+_NEAR = 3_600_000  # ms between spans of the backlog: to run over it, too, takes less than another transaction
 _PATIENCE = 10  # seconds that a rule of the user's may take over a day of events
 _MOST_ROWS = 100_000  # that it may yield
 _MOST_FINDINGS = 10_000  # that these may make: seconds of one transaction
@@ -507,12 +508,11 @@ class Store:
         return Slice(part.since, max(end, part.since, end if time is None else time + 1))
 
     def _put_off(self, connection: sa.Connection, rule: Rule, org: str, parts: Iterable[Slice], now: datetime) -> None:
-        """Note that a rule is still to be run over these spans; those that meet become one."""
+        """Note that a rule is still to be run over these spans; those that are near one another become one."""
         row = rule_backlog.c
-        for part in parts:
-            if part.since >= part.until:
-                continue
-            meeting = (row.org == org) & (row.rule == rule.name) & (row.since <= part.until) & (row.until >= part.since)
+        for part in joined((part for part in parts if part.since < part.until), _NEAR):
+            is_near = (row.since <= part.until + _NEAR) & (row.until >= part.since - _NEAR)
+            meeting = (row.org == org) & (row.rule == rule.name) & is_near
             met = connection.execute(sa.select(rule_backlog).where(meeting).order_by(row.since)).all()
             since = min([part.since, *(known.since for known in met)])
             until = max([part.until, *(known.until for known in met)])

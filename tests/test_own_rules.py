@@ -370,3 +370,14 @@ def test_a_colon_in_a_string_is_no_bind(store: Store, tmp_path: Path) -> None:
     commit(store, rules, created(1))
     done, failed = store.work_off("acme", rules, NOW)
     assert (done.found, failed) == (1, [])
+
+
+def test_the_events_of_a_page_are_one_span(store: Store, tmp_path: Path) -> None:
+    """Else each would be a transaction of its own."""
+    rules = own(tmp_path, GOOD)
+    minutes = [{**created(n), "published": f"2026-03-01T09:{n:02}:00Z"} for n in range(0, 60, 7)]
+    commit(store, rules, *minutes)
+    commit(store, rules, {**created(99), "published": "2026-03-01T09:58:00Z"})
+    [row] = backlog(store)
+    assert row.until - row.since == 58 * 60_000 + 1
+    assert store.work_off("acme", rules, NOW)[0].found == 10

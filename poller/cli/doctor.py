@@ -165,10 +165,13 @@ def _refused(settings: Settings, rules: list[Rule]) -> Iterator[Line]:
                     f"{rule.name} can't be run: {said}. poller rules check says more.",
                 )
         with store.reading() as connection:
-            failed = connection.execute(sa.select(rule_backlog).where(rule_backlog.c.error.is_not(None))).all()
-    for row in failed:
-        since, told = moment(row.since), f"{row.rule} failed over events of {row.org}"
-        yield "wrong", "rules", f"{told} since {since:%Y-%m-%d %H:%M} UTC, and is run again by itself: {row.error}"
+            row = rule_backlog.c
+            since = sa.func.min(row.since).label("since")
+            troubles = sa.select(row.org, row.rule, row.error, since).group_by(row.org, row.rule, row.error)
+            failed = connection.execute(troubles.where(row.error.is_not(None)).order_by(row.org, row.rule)).all()
+    for one in failed:
+        told = f"{one.rule} failed over events of {one.org} since {moment(one.since):%Y-%m-%d %H:%M} UTC"
+        yield "wrong", "rules", f"{told}, and is run again by itself: {one.error}"
 
 
 def _org(org: OrgSettings, settings: Settings) -> Iterator[Line]:
