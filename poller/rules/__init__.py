@@ -185,36 +185,47 @@ def read_rule(folder: Path, is_own: bool = False) -> Rule:
         raise RuleError(f"{where}:{line}: the metadata is not YAML: {getattr(error, 'problem', error)}.") from None
     if not isinstance(meta, dict):
         raise RuleError(f"{where}:1: the metadata is not a mapping of keys to values.")
+
+    def wrong(key: str, what: str) -> RuleError:
+        return RuleError(f"{where}:{_line(header[0], key)}: {what}")
+
     watches = str(meta.get("watches", "events"))
     if watches not in ("events", "poller"):
-        raise RuleError(f"{where}:1: it watches {watches!r}, which is neither `events` nor `poller`.")
+        raise wrong("watches", f"it watches {watches!r}, which is neither `events` nor `poller`.")
     for key in ("title", "id", "level", "parameters", *(("lookback",) if watches == "events" else ())):
         if key not in meta:
             raise RuleError(f"{where}:1: the metadata has no `{key}`.")
     if meta["level"] not in SEVERITIES:
-        raise RuleError(f"{where}:1: level {meta['level']!r} is not one of {', '.join(SEVERITIES)}.")
+        raise wrong("level", f"level {meta['level']!r} is not one of {', '.join(SEVERITIES)}.")
     for key, kinds in _KINDS.items():
         if not isinstance(meta.get(key), (kinds, type(None))) or any(
             not isinstance(item, str) for item in (meta.get(key) or ()) if kinds is not str
         ):
-            raise RuleError(f"{where}:1: `{key}` is not {'text' if kinds is str else 'a ' + _WORDS[kinds]}.")
+            raise wrong(key, f"`{key}` is not {'text' if kinds is str else 'a ' + _WORDS[kinds]}.")
     defaults = meta["parameters"] or {}
+    parameters: dict[str, int] = {}
+    for name, value in defaults.items():
+        try:
+            parameters[name] = _parameter(value)
+        except ValueError as error:
+            raise wrong(name, f"{error}.") from None
     lookback, lookahead = str(meta.get("lookback", "0s")), str(meta.get("lookahead", "0s"))
-    try:
-        parameters = {name: _parameter(value) for name, value in defaults.items()}
-        _span(lookback, parameters)
-        _span(lookahead, parameters)
-    except ValueError as error:
-        raise RuleError(f"{where}:1: {error}.") from None
-    if is_own and ";" in re.sub(_NOT_SQL, " ", text).strip().rstrip("; \n\t"):
-        raise RuleError(f"{where}:1: it holds more than one statement. A rule is one SELECT.")
-    _check_binds(where, text, {*parameters, *(SLICE_BINDS if watches == "events" else WATCH_BINDS)}, parameters)
+    for key, span in (("lookback", lookback), ("lookahead", lookahead)):
+        try:
+            _span(span, parameters)
+        except ValueError as error:
+            raise wrong(key, f"{error}.") from None
+    query = _blank(text)
+    if is_own and (end := re.search(r";(?=\s*[^\s;])", query)):
+        line = 1 + query[: end.start()].count("\n")
+        raise RuleError(f"{where}:{line}: it holds more than one statement. A rule is one SELECT.")
+    _check_binds(where, query, {*parameters, *(SLICE_BINDS if watches == "events" else WATCH_BINDS)}, parameters)
     if not (folder / "README.md").is_file():
         raise RuleError(f"{where.removesuffix('rule.sql')}README.md: there is no runbook beside the rule.")
     reads = tuple(meta.get("reads") or ())
     for name in reads:
         if name not in event_types():
-            raise RuleError(f"{where}:1: `reads` names {name!r}, which is no activity. poller/activities.sql has them.")
+            raise wrong("reads", f"`reads` names {name!r}, which is no activity. poller/activities.sql has them.")
     return Rule(
         name=folder.name,
         title=str(meta["title"]),
@@ -294,10 +305,20 @@ def _span(expression: str, parameters: Mapping[str, int]) -> int:
     return total
 
 
-def _check_binds(where: str, text: str, known: Collection[str], parameters: Collection[str]) -> None:
-    blank = _NOT_SQL.sub(lambda match: re.sub(r"[^\n]", " ", match.group()), text)
-    for match in _BIND.finditer(blank):
+def _line(header: str, key: str) -> int:
+    """The line of a file that a key of its header stands in, 1 where it is not to be found."""
+    match = re.search(rf"(?:^|[{{,])\s*{re.escape(str(key))}\s*:", header, re.MULTILINE)
+    return 1 + header[: match.end()].count("\n") if match else 1
+
+
+def _blank(text: str) -> str:
+    """The text with its comments and literals made spaces: what is left stands where it stood."""
+    return _NOT_SQL.sub(lambda match: re.sub(r"[^\n]", " ", match.group()), text)
+
+
+def _check_binds(where: str, query: str, known: Collection[str], parameters: Collection[str]) -> None:
+    for match in _BIND.finditer(query):
         if match[1] not in known:
-            line = 1 + blank[: match.start()].count("\n")
+            line = 1 + query[: match.start()].count("\n")
             declared = ", ".join(parameters)
             raise RuleError(f"{where}:{line}: unknown parameter :{match[1]} (this rule declares {declared}).")
