@@ -73,7 +73,7 @@ def expire(store: Store, number: int, now: datetime) -> None:
 
 def apply(connection: sa.Connection, finding: Finding, now: datetime, is_new: bool = True) -> str | None:
     """The status that exceptions give to a finding that no person has touched; None: that which it has. Writes the line
-    of its history, and counts the hit."""
+    of its history."""
     last = None
     if not is_new:
         mine = finding_history.c.finding_uid == finding.uid
@@ -103,8 +103,6 @@ def apply(connection: sa.Connection, finding: Finding, now: datetime, is_new: bo
                 exception_id=match.id,
             )
         )
-        hit = {"hits": exceptions.c.hits + 1, "last_hit_time": now}
-        connection.execute(sa.update(exceptions).where(exceptions.c.id == match.id).values(hit))
     return "suppressed"
 
 

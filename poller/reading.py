@@ -87,8 +87,12 @@ order by time, id
 """
 
 _EXCEPTIONS = """
-select id, rule, org, user_name, network, reason, owner, created_time, end_time, hits, last_hit_time
+select id, rule, org, user_name, network, reason, owner, created_time, end_time, coalesce(hits, 0) as hits,
+       last_hit_time
 from exceptions
+left join (
+    select exception_id, count(*) as hits, max(time) as last_hit_time from finding_history group by exception_id
+) as suppressed on suppressed.exception_id = exceptions.id
 where (:rule = '' or rule is null or rule = :rule) and end_time > :after
 order by end_time, id
 """

@@ -247,8 +247,6 @@ exceptions = Table(
     Column("owner", _text, nullable=False),
     Column("created_time", Instant, nullable=False),
     Column("end_time", Instant, nullable=False),
-    Column("hits", Integer, nullable=False, server_default="0"),
-    Column("last_hit_time", Instant),
 )
 
 # What is still to be run: a rule over a span of an org's time, because the rule failed there, or because the span is

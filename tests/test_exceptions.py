@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import json
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ from poller import exceptions, schema
 from poller.errors import UsageError
 from poller.exceptions import Wanted
 from poller.findings import Finding
+from poller.reading import reading
 from poller.store import Store
 from tests.command_line import CommandLine
 from tests.delivery import NOW, deliver, found
@@ -43,8 +45,8 @@ def history(store: Store) -> list[Any]:
 
 
 def hits(store: Store) -> int:
-    with store.reading() as connection:
-        return int(connection.scalar(sa.select(sa.func.sum(schema.exceptions.c.hits))) or 0)
+    with reading(store.engine.url.render_as_string(hide_password=False), False) as database:
+        return sum(row["hits"] for row in database.exceptions())
 
 
 def finding(**more: Any) -> Finding:
@@ -193,3 +195,17 @@ def test_the_commands(database_url: str, tmp_path) -> None:
     assert poller("exceptions", "expire", number).code == 0
     assert poller("exceptions", "list", "--format", "json").out.split() == ["[]"]
     assert '"hits":0' in poller("exceptions", "list", "--all", "--format", "json").out.replace(" ", "")
+
+
+def test_a_user_of_whom_nothing_is_known_may_be_misspelled(store: Store, database_url: str, tmp_path) -> None:
+    event = {
+        "uuid": "a",
+        "eventType": "user.session.start",
+        "published": datetime.now(UTC).isoformat(),
+        "actor": {"id": "00u1", "type": "User", "alternateId": "alice@acme.example"},
+    }
+    deliver(store, [json.dumps(event).encode()])
+    poller = CommandLine(tmp_path, {"POLLER_DATABASE_URL": database_url})
+    for name, is_known in {"00u1": True, "Alice@ACME.example": True, "alicia@acme.example": False}.items():
+        added = poller("exceptions", "add", "--user", name, "--until", "1d", "--reason", "a test")
+        assert (added.code, "no event of the last 30 days" in added.err) == (0, not is_known), added.err

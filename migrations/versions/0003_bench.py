@@ -47,8 +47,6 @@ def upgrade() -> None:
         sa.Column("owner", text, nullable=False),
         sa.Column("created_time", instant, nullable=False),
         sa.Column("end_time", instant, nullable=False),
-        sa.Column("hits", sa.Integer(), nullable=False, server_default="0"),
-        sa.Column("last_hit_time", instant, nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -17,12 +17,15 @@ from poller.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from poller.reading import Reading
+
 app = typer.Typer()
 
 COLUMNS = (
     *("id", "rule", "org", "user_name", "network", "reason", "owner", "created_time", "end_time", "hits"),
     "last_hit_time",
 )
+SEEN_WITHIN = timedelta(days=30)
 
 
 @app.callback(invoke_without_command=True)
@@ -97,10 +100,11 @@ def add_exception(
     wanted = made.Wanted(rule, org, user, ip, reason, owner or _me(), _end(until, now))
     with open_store(load_settings()) as store:
         number = made.add(store, wanted, now)
-    if org is not None:
-        with open_reading() as database:
-            if org not in {row["org"] for row in database.orgs()}:
-                output.note(f"no org {org!r} was ever polled: poller status lists them. Is it the right name?")
+    with open_reading() as database:
+        if org is not None and org not in {row["org"] for row in database.orgs()}:
+            output.note(f"no org {org!r} was ever polled: poller status lists them. Is it the right name?")
+        elif user is not None and not _is_known(database, user, org or "", now):
+            output.note(f"no event of the last {SEEN_WITHIN.days} days is of a user {user!r}. Is it the right name?")
     output.write(f"exception {number} holds until {wanted.end:%Y-%m-%d %H:%M:%S} UTC\n")
 
 
@@ -112,6 +116,13 @@ def expire_exception(number: Annotated[int, typer.Argument(metavar="ID", help="I
     with open_store(load_settings()) as store:
         made.expire(store, number, datetime.now(UTC))
     output.write(f"exception {number} has ended\n")
+
+
+def _is_known(database: Reading, user: str, org: str, now: datetime) -> bool:
+    from poller.context import users_named
+    from poller.store import epoch_ms_of
+
+    return bool(users_named(database, user, org, epoch_ms_of(now - SEEN_WITHIN), epoch_ms_of(now + timedelta(days=1))))
 
 
 def show(rows: Sequence[dict[str, Any]]) -> None:
