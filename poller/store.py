@@ -148,6 +148,7 @@ class Store:
         self.is_postgres = self.url.get_backend_name() == "postgresql"
         self._has_statistics = not self.is_postgres
         self.on_rule: Callable[[str, float], object] = lambda name, seconds: None  # hears how long each rule took
+        self._failed: dict[str, set[str]] = {}  # {org: rules that failed since this process began}
         if self.is_postgres:
             self.engine = sa.create_engine(
                 self.url,
@@ -529,16 +530,18 @@ class Store:
         """Run what was put off, a day at a time, each in a transaction of its own, for about so many seconds: first
         what is of the latest time, so that months of old events don't hold up what is new.
 
-        A rule that fails is noted with the day it failed at, and run again from there later: when its time has come, or
-        by whoever calls without a limit. Returns what was done, and (rule, error) of those that failed now.
+        A rule that fails is noted with the day it failed at, and run again from there later: when its time has come, by
+        the next process, for which it may have been mended, or by whoever calls without a limit. Returns what was done,
+        and (rule, error) of those that failed now.
         """
         by_name = {rule.name: rule for rule in rules}
         total, failed = Stored(), list[tuple[str, str]]()
         end = time.monotonic() + seconds
         row = rule_backlog.c
         due = (row.org == org) & row.rule.in_(by_name)
+        failed_here = self._failed.setdefault(org, set())
         if seconds < float("inf"):
-            due &= row.next_try_time <= epoch_ms_of(now)
+            due &= (row.next_try_time <= epoch_ms_of(now)) | row.rule.not_in(list(failed_here))
         with self.reading() as connection:
             waiting = connection.execute(sa.select(row.id).where(due).limit(1)).first()
         while waiting is not None and time.monotonic() < end:
@@ -560,6 +563,7 @@ class Store:
                     failing = {"error": error, "tries": waiting.tries + 1, "next_try_time": epoch_ms_of(now) + wait}
                     connection.execute(sa.update(rule_backlog).where(this).values(failing))
                     due &= ~this
+                    failed_here.add(rule.name)
                     if error != waiting.error:
                         failed.append((rule.name, error))
                 else:

@@ -99,7 +99,7 @@ def store_ms(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
 
 
-def test_a_rule_that_fails_is_run_again_from_where_it_failed(store: Store, tmp_path: Path) -> None:
+def test_a_rule_that_fails_is_run_again_from_where_it_failed(store: Store, database_url: str, tmp_path: Path) -> None:
     rules = own(tmp_path, FAILING, lookback="24h")
     commit(store, rules, created(1), created(2, day=2), created(3, day=3))
     done, [(name, error)] = store.work_off("acme", rules, NOW)
@@ -117,6 +117,11 @@ def test_a_rule_that_fails_is_run_again_from_where_it_failed(store: Store, tmp_p
     assert backlog(store)[0].tries == 2
     assert store.work_off("acme", rules, NOW + timedelta(minutes=2)) == (store_done(), [])
     assert backlog(store)[0].tries == 3
+    # A process that begins may have a mended rule.
+    with Store(database_url) as begun:
+        assert begun.work_off("acme", rules, NOW, seconds=60) == (store_done(), [])
+        assert begun.work_off("acme", rules, NOW, seconds=60) == (store_done(), [])
+    assert backlog(store)[0].tries == 4
     # What comes in meanwhile waits with it.
     commit(store, rules, created(4, day=3))
     mended = own(tmp_path, GOOD, lookback="24h")
