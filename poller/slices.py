@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 
@@ -19,7 +20,15 @@ def reopened(times: Iterable[int], lookback: int, lookahead: int) -> list[Slice]
     An event at t can be evidence for a trigger up to `lookback` later, and can undo or explain one up to `lookahead`
     earlier, so it re-opens `[t - lookahead, t + lookback]`.
     """
-    return joined(Slice(time - lookahead, time + lookback + 1) for time in set(times))
+    ordered = sorted(set(times))
+    if not ordered:
+        return []
+    apart = lookback + 1 + lookahead
+    ends = [at for at, (before, time) in enumerate(pairwise(ordered), 1) if time - before > apart]
+    return [
+        Slice(ordered[first] - lookahead, ordered[end - 1] + lookback + 1)
+        for first, end in pairwise([0, *ends, len(ordered)])
+    ]
 
 
 def joined(slices: Iterable[Slice], gap: int = 0) -> list[Slice]:

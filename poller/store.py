@@ -10,9 +10,10 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +101,7 @@ class Stored:
     undone: int = 0
 
     def __add__(self, other: Stored) -> Stored:
-        return Stored(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
+        return Stored(*map(add, vars(self).values(), vars(other).values()))
 
 
 @dataclass(frozen=True)
@@ -456,7 +457,8 @@ class Store:
         wait for, and the rules of users, are put off, in the same transaction (`work_off`)."""
         total = Stored()
         newest = max([state.last_event_time or 0, *(event.time for event in touched)])
-        due = [(rule, _moments(rule, touched)) for rule in rules if rule.is_about_events()]
+        moments = _moments(touched)
+        due = [(rule, _of_rule(rule, moments)) for rule in rules if rule.is_about_events()]
         due = [(rule, times) for rule, times in due if times]
         known = self._known(connection, org, due, touched)
         users, oldest = {event.user_uid for event in touched}, min(event.time for event in touched)
@@ -890,16 +892,21 @@ def query_of(text: str) -> sa.TextClause:
     return sa.text(_LITERAL.sub(lambda literal: literal[0].replace(":", "\\:"), text))
 
 
-def _moments(rule: Rule, touched: Sequence[Event]) -> set[int]:
-    """When something happened, of these new events, that can change what a rule finds; epoch ms."""
-    kinds = rule.event_types
-    times = set()
+def _moments(touched: Iterable[Event]) -> dict[str | None, set[int]]:
+    """{event type: when something of that kind happened, of these new events}; epoch ms."""
+    moments: dict[str | None, set[int]] = {}
     for event in touched:
-        if kinds is None or event.event_type in kinds:
-            times.add(event.time)
-            if event.challenge_time is not None:
-                times.add(event.challenge_time)
-    return times
+        times = moments.setdefault(event.event_type, set())
+        times.add(event.time)
+        if event.challenge_time is not None:
+            times.add(event.challenge_time)
+    return moments
+
+
+def _of_rule(rule: Rule, moments: Mapping[str | None, set[int]]) -> set[int]:
+    """Those of these moments that can change what a rule finds."""
+    kinds = moments if rule.event_types is None else rule.event_types & moments.keys()
+    return set[int]().union(*(moments[kind] for kind in kinds))
 
 
 def _is_long(rule: Rule, parts: Iterable[Slice], newest: int) -> bool:

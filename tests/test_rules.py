@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from poller.errors import RuleError, SettingsError
 from poller.rules import load_rules, read_rule
 from poller.settings import RuleSettings
-from poller.slices import Slice, reopened
+from poller.slices import Slice, joined, reopened
 
 MINUTE = 60_000
 HEADER = """/*
@@ -116,3 +117,8 @@ def test_an_event_reopens_the_time_in_which_it_can_matter() -> None:
     assert reopened([1000], lookback=50, lookahead=20) == [Slice(980, 1051)]
     assert reopened([1000, 1071, 1000, 1143], lookback=50, lookahead=20) == [Slice(980, 1122), Slice(1123, 1194)]
     assert reopened([], lookback=50, lookahead=20) == []
+    for seed in range(200):
+        chance = random.Random(seed)
+        times = [chance.randrange(1000) for _ in range(chance.randrange(30))]
+        each = [Slice(time - 20, time + 31) for time in times]
+        assert reopened(times, lookback=30, lookahead=20) == joined(each)

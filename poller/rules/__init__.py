@@ -68,12 +68,12 @@ class Rule:
         """Whether it is run over slices of events; else it is asked every minute how poller itself is (`watch`)."""
         return self.watches == "events"
 
-    @property
+    @cached_property
     def lookback(self) -> int:
         """Milliseconds."""
         return _span(self.lookback_sum, self.parameters)
 
-    @property
+    @cached_property
     def lookahead(self) -> int:
         """Milliseconds."""
         return _span(self.lookahead_sum, self.parameters)
