@@ -227,7 +227,10 @@ where event_type = 'application.user_membership.show_password' and (outcome = 'S
 create view app_changed as
 select 'app_changed' as activity, events.* from events
 where event_type in ('application.lifecycle.create', 'application.lifecycle.update', 'application.lifecycle.activate',
-                     'application.lifecycle.deactivate', 'application.lifecycle.delete')
+                     'application.lifecycle.deactivate', 'application.lifecycle.delete',
+                     'app.oauth2.client.lifecycle.create', 'app.oauth2.client.lifecycle.update',
+                     'app.oauth2.client.lifecycle.activate', 'app.oauth2.client.lifecycle.deactivate',
+                     'app.oauth2.client.lifecycle.delete')
   and (outcome is null or outcome not in ('FAILURE', 'DENY', 'SKIPPED'));
 
 -- A secret or a key was added to an app: whoever has it can act as the app.

@@ -142,6 +142,7 @@ def _facts(
         facts[f"{role}.browser_places"] = _listed(_place(event) for event in mine if _client(event) == "browser")
         facts[f"{role}.factors"] = _listed(event["factor"] for event in mine)
         facts[f"{role}.new"] = _listed(name for event in mine for name in _positive(event["behaviors"]))
+        facts[f"{role}.first"] = f"{moment(min(event['time'] for event in mine)):%Y-%m-%d %H:%M:%S}"
         facts[f"{role}.count"] = str(len(mine))
         facts[f"{role}.users"] = str(len({event["user_uid"] for event in mine}))
         for column in _TOLD & mine[0].keys():

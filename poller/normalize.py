@@ -34,6 +34,11 @@ _FACTOR_OF_METHOD = {
     "security_question": "SECURITY_QUESTION",
     "use okta fastpass": "SIGNED_NONCE",
     "signed_nonce": "SIGNED_NONCE",
+    "webauthn": "FIDO_WEBAUTHN",
+    "sms": "SMS_FACTOR",
+    "voice": "CALL_FACTOR",
+    "call": "CALL_FACTOR",
+    "email": "EMAIL_FACTOR",
 }
 _KNOWLEDGE = ("PASSWORD_AS_FACTOR", "SECURITY_QUESTION")
 
@@ -137,6 +142,8 @@ def normalize(raw: bytes) -> Event:
     actor_type = _text(actor.get("type"), MAX_ID)
     actor_uid = _id(actor.get("id"))
     actor_name = _text(actor.get("alternateId")) or _text(actor.get("displayName"))
+    if actor_type is not None and actor_type.lower() not in ("user", "systemprincipal"):
+        actor_name = _text(actor.get("displayName")) or actor_name  # the alternateId of an app is "unknown", or its id
     app, role, thing, person = _targets(targets)
     target_user_uid = target_user_name = None
     if person is not None:
@@ -209,23 +216,27 @@ def normalize(raw: bytes) -> Event:
     )
 
 
+_WITHIN = ("role", "resource_set", "resourceset")  # what an admin's rights are made of: they are given to the thing
+
+
 def _targets(targets: list[Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any] | None]:
-    """Of the targets the first app instance, the first role, the first thing that is neither of them nor a person (else
-    the app), and the first user."""
-    app = role = thing = person = None
+    """Of the targets the first app instance, the first role, the thing that was acted on, and the first user.
+
+    The thing is the first policy rule, which is named beside its policy; else the first that is none of these and no
+    person; else the app, the resource set or the role.
+    """
+    first: dict[str, dict[str, Any]] = {}
+    thing = None
     for target in targets:
         if type(target) is not dict:
             continue
         kind = (_text(target.get("type")) or "").lower()
-        if kind == "user":
-            person = target if person is None else person
-        elif kind == "appinstance":
-            app = target if app is None else app
-        elif kind == "role":
-            role = target if role is None else role
-        elif kind != "appuser" and thing is None:
+        first.setdefault(kind, target)
+        if thing is None and kind not in ("user", "appuser", "appinstance", *_WITHIN):
             thing = target
-    return app or _EMPTY, role or _EMPTY, thing or role or app or _EMPTY, person
+    app, role = first.get("appinstance", _EMPTY), first.get("role", _EMPTY)
+    within = first.get("resource_set") or first.get("resourceset")
+    return app, role, first.get("policyrule") or thing or app or within or role, first.get("user")
 
 
 _LEVEL = re.compile(r"\blevel=(\w+)")

@@ -139,7 +139,7 @@ def test_every_shape_of_an_activity_tells_the_same_victim_and_kind(name):
         ("security_question_answered", "factor", {"SECURITY_QUESTION"}),
         ("fastpass_used", "factor", {"SIGNED_NONCE"}),
         ("fastpass_refused", "factor", {"SIGNED_NONCE"}),
-        ("webauthn_verified", "factor", {"FIDO_WEBAUTHN", "webauthn"}),
+        ("webauthn_verified", "factor", {"FIDO_WEBAUTHN"}),
     ],
 )
 def test_what_an_activity_rests_on_is_read_from_every_one_of_its_shapes(name, column, values):
@@ -158,11 +158,21 @@ def test_an_actor_that_is_no_user_acts_on_the_user_among_the_targets():
     assert normalize(record(actor=alice, target=[{"id": "00u2", "type": "User"}])).user_uid == "00u1"
 
 
+def test_an_app_that_acts_goes_by_the_name_that_people_gave_it():
+    app = {"id": "0oa1", "type": "PublicClientAppEntity", "alternateId": "unknown", "displayName": "Deploy bot"}
+    assert normalize(record(actor=app)).actor_name == "Deploy bot"
+    assert normalize(record(actor={**app, "displayName": None})).actor_name == "unknown"
+
+
 APP = {"id": "0oa1", "type": "AppInstance", "displayName": "Example CRM"}
 ACCOUNT = {"id": "0ua1", "type": "AppUser", "alternateId": "bob"}
 BOB = {"id": "00u2", "type": "User", "alternateId": "bob@example.com"}
 ZONE = {"id": "nzo1", "type": "NetworkZone", "displayName": "Office"}
 ROLE = {"id": "cr01", "type": "ROLE", "displayName": "Help Desk Administrator"}
+SET = {"id": "iam1", "type": "RESOURCE_SET", "displayName": "All users"}
+GROUP = {"id": "00g1", "type": "UserGroup", "displayName": "Everyone"}
+POLICY = {"id": "00p1", "type": "PolicyEntity", "displayName": "Default Policy"}
+POLICY_RULE = {"id": "0pr1", "type": "PolicyRule", "displayName": "Catch-all"}
 
 
 @pytest.mark.parametrize(
@@ -176,6 +186,11 @@ ROLE = {"id": "cr01", "type": "ROLE", "displayName": "Help Desk Administrator"}
         ([BOB, ZONE, APP], {"target_uid": "nzo1", "target_type": "NetworkZone", "target_name": "Office"}),
         ([BOB, ROLE], {"privilege": "Help Desk Administrator", "target_uid": "cr01"}),
         ([ROLE, ZONE], {"privilege": "Help Desk Administrator", "target_uid": "nzo1"}),
+        ([ROLE, SET, GROUP], {"privilege": "Help Desk Administrator", "target_uid": "00g1"}),
+        ([SET, APP, ROLE], {"privilege": "Help Desk Administrator", "target_uid": "0oa1", "app_uid": "0oa1"}),
+        ([ROLE, SET], {"privilege": "Help Desk Administrator", "target_uid": "iam1"}),
+        ([POLICY, POLICY_RULE], {"target_uid": "0pr1", "target_name": "Catch-all"}),
+        ([POLICY], {"target_uid": "00p1"}),
         ([BOB, {**BOB, "id": "00u3"}], {"target_user_uid": "00u2", "target_user_name": "bob@example.com"}),
         (BOB, {"target_user_uid": "00u2"}),
     ],
@@ -242,6 +257,8 @@ def test_a_place_is_on_earth_or_nowhere(latitude, longitude, told):
             "OKTA_VERIFY_PUSH",
         ),
         ([{"type": "AuthenticatorEnrollment", "detailEntry": {"methodTypeUsed": "a new one"}}], "a new one"),
+        ([{"type": "AuthenticatorEnrollment", "detailEntry": {"methodTypeUsed": "sms"}}], "SMS_FACTOR"),
+        ([{"type": "AuthenticatorEnrollment", "detailEntry": {"methodTypeUsed": "Email"}}], "EMAIL_FACTOR"),
         ([{"type": "User", "detailEntry": {"methodTypeUsed": "push"}}], None),
         ([None, 1, {"type": "AuthenticatorEnrollment", "detailEntry": None}], None),
     ],

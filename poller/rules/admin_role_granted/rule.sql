@@ -16,8 +16,8 @@ parameters: {window: 10m}
 lookback: window
 lookahead: 12h
 summary:
-  - "{granted.actor_name} gave an admin role at {first} UTC"
-  - "{refused.actor_name} tried to give an admin role at {first} UTC, and Okta refused"
+  - "{granted.actor_name|user} gave an admin role at {granted.first} UTC"
+  - "{refused.actor_name|user} tried to give an admin role at {refused.first} UTC, and Okta refused"
   - "to {granted.target_user_name|refused.target_user_name|granted.target_name|refused.target_name}"
   - "roles: {granted.privilege|refused.privilege}"
   - "from {granted.places|refused.places}"
@@ -39,7 +39,8 @@ with acts as materialized (
     where org = :org and time >= :since - :window and time < :until + 43200000
       and (event_type = 'user.account.privilege.grant'
         or event_type = 'iam.resourceset.bindings.add'
-           and (target_user_uid is not null or target_type is null or target_type not in ('UserGroup', 'Group')))
+           and (target_user_uid is not null or target_type is null
+             or target_type not in ('UserGroup', 'Group', 'PublicClientApp', 'PublicClientAppEntity', 'AppInstance')))
 ),
 -- 2. An act with none before it in the window begins a burst; so does the first after noon and midnight.
 marked as (

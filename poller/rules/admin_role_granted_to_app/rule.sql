@@ -15,8 +15,8 @@ parameters: {window: 10m}
 lookback: window
 lookahead: 12h
 summary:
-  - "{granted.actor_name} gave an admin role to an app at {first} UTC"
-  - "{refused.actor_name} tried to give an admin role to an app at {first} UTC, and Okta refused"
+  - "{granted.actor_name|user} gave an admin role to an app at {granted.first} UTC"
+  - "{refused.actor_name|user} tried to give an admin role to an app at {refused.first} UTC, and Okta refused"
   - "the app: {granted.app_name|refused.app_name|granted.target_name|refused.target_name}"
   - "roles: {granted.privilege|refused.privilege}"
   - "from {granted.places|refused.places}"
@@ -36,7 +36,9 @@ with acts as materialized (
                            order by time, uid) as previous
     from admin_role_granted
     where org = :org and time >= :since - :window and time < :until + 43200000
-      and event_type = 'app.oauth2.client.privilege.grant'
+      and (event_type = 'app.oauth2.client.privilege.grant'
+        or event_type = 'iam.resourceset.bindings.add' and target_user_uid is null
+           and target_type in ('PublicClientApp', 'PublicClientAppEntity', 'AppInstance'))
 ),
 -- 2. An act with none before it in the window begins a burst; so does the first after noon and midnight.
 marked as (

@@ -16,8 +16,8 @@ parameters: {window: 10m}
 lookback: window
 lookahead: 12h
 summary:
-  - "{granted.actor_name} gave an admin role to a group at {first} UTC"
-  - "{refused.actor_name} tried to give an admin role to a group at {first} UTC, and Okta refused"
+  - "{granted.actor_name|user} gave an admin role to a group at {granted.first} UTC"
+  - "{refused.actor_name|user} tried to give an admin role to a group at {refused.first} UTC, and Okta refused"
   - "the group: {granted.target_name|refused.target_name}"
   - "roles: {granted.privilege|refused.privilege}"
   - "from {granted.places|refused.places}"

@@ -32,9 +32,9 @@ with acts as materialized (
     where org = :org and time >= :since and time < :until + :burst
       and actor_uid is not null and coalesce(actor_type, 'User') <> 'SystemPrincipal'
 ),
--- 2. The first such act of an actor in :learned. Whether the log is old enough to know that, a login in the week
---    (604800000 ms) before then tells: an org that is new to poller stays quiet. Look-ups by a scalar, so that both
---    databases go by the index.
+-- 2. The first such act of an actor in :learned. Whether the log is old enough to know that, a login or such an act in
+--    its earlier half, or in the week (604800000 ms) before it, tells: an org that is new to poller stays quiet.
+--    Look-ups by a scalar, so that both databases go by the index.
 firsts as materialized (
     select acts.*
     from acts
@@ -43,9 +43,14 @@ firsts as materialized (
            where earlier.org = :org and earlier.actor_uid = acts.actor_uid and earlier.time >= acts.time - :learned
              and (earlier.time < acts.time or earlier.time = acts.time and earlier.uid < acts.uid)
            limit 1) is null
-      and (select 1 from login_succeeded as old
-           where old.org = :org and old.time >= acts.time - :learned - 604800000 and old.time < acts.time - :learned
-           limit 1) is not null
+      and ((select 1 from login_succeeded as old
+            where old.org = :org and old.time >= acts.time - :learned - 604800000
+              and old.time < acts.time - :learned / 2
+            limit 1) is not null
+        or (select 1 from app_changed as old
+            where old.org = :org and old.time >= acts.time - :learned - 604800000
+              and old.time < acts.time - :learned / 2
+            limit 1) is not null)
 )
 -- 3. What the same actor did next is evidence too.
 select firsts.org, firsts.user_uid, firsts.uid as trigger_uid, firsts.time as trigger_time,

@@ -14,7 +14,7 @@ falsepositives:
 parameters: {}
 lookback: 0s
 summary:
-  - "{access.event_type} by {access.actor_name} at {first} UTC"
+  - "{access.event_type} by {access.actor_name|user} at {first} UTC"
   - "in the place of {access.target_user_name}"
   - "from {access.places}"
 */

@@ -55,6 +55,8 @@ uses as not materialized (
     from activities as u
     where u.org = :org
       and (u.activity in ('app_opened', 'sign_on_allowed', 'sign_in_verified')
+        or u.activity = 'mfa_succeeded'
+           and u.factor in ('SIGNED_NONCE', 'FIDO_WEBAUTHN', 'FIDO2_WEBAUTHN', 'WEBAUTHN', 'FIDO_U2F', 'U2F')
         or u.activity = 'session_started'
            and not exists (select 1 from activities as c
                            where c.org = :org and c.user_uid = u.user_uid and c.activity = 'factor_challenged'

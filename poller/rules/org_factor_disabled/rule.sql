@@ -13,7 +13,7 @@ falsepositives:
 parameters: {}
 lookback: 0s
 summary:
-  - "{user} switched off a factor for the whole org at {first} UTC"
+  - "{disabled.actor_name|user} switched off a factor for the whole org at {first} UTC"
   - "it was {disabled.target_name}"
   - "reason: {disabled.outcome_reason}"
   - "from {disabled.places}"

@@ -33,9 +33,9 @@ with acts as materialized (
       and actor_uid is not null and coalesce(actor_type, 'User') <> 'SystemPrincipal'
       and (target_user_uid is null or target_user_uid <> actor_uid)
 ),
--- 2. The first such act of an actor in :learned. Whether the log is old enough to know that, a login in the week
---    (604800000 ms) before then tells: an org that is new to poller stays quiet. Look-ups by a scalar, so that both
---    databases go by the index.
+-- 2. The first such act of an actor in :learned. Whether the log is old enough to know that, a login or such an act in
+--    its earlier half, or in the week (604800000 ms) before it, tells: an org that is new to poller stays quiet.
+--    Look-ups by a scalar, so that both databases go by the index.
 firsts as materialized (
     select acts.*
     from acts
@@ -45,9 +45,14 @@ firsts as materialized (
              and (earlier.time < acts.time or earlier.time = acts.time and earlier.uid < acts.uid)
              and (earlier.target_user_uid is null or earlier.target_user_uid <> earlier.actor_uid)
            limit 1) is null
-      and (select 1 from login_succeeded as old
-           where old.org = :org and old.time >= acts.time - :learned - 604800000 and old.time < acts.time - :learned
-           limit 1) is not null
+      and ((select 1 from login_succeeded as old
+            where old.org = :org and old.time >= acts.time - :learned - 604800000
+              and old.time < acts.time - :learned / 2
+            limit 1) is not null
+        or (select 1 from user_created as old
+            where old.org = :org and old.time >= acts.time - :learned - 604800000
+              and old.time < acts.time - :learned / 2
+            limit 1) is not null)
 )
 -- 3. What the same actor did next is evidence too.
 select firsts.org, firsts.user_uid, firsts.uid as trigger_uid, firsts.time as trigger_time,
