@@ -150,21 +150,26 @@ def normalize(raw: bytes) -> Event:
         target_user_uid = _id(person.get("id"))
         target_user_name = _text(person.get("alternateId")) or _text(person.get("displayName"))
     user_uid, user_name = actor_uid, actor_name
-    if actor_uid is None or actor_type is None or actor_type.lower() != "user":
-        user_uid, user_name = target_user_uid, target_user_name
-        if person is None and actor_type is None:  # nothing says what the actor is, and no target is a user
-            user_uid, user_name = actor_uid, actor_name
+    if person is not None:
+        if actor_uid in (None, "unknown") or actor_type is None or actor_type.lower() != "user":
+            user_uid, user_name = target_user_uid, target_user_name
+    elif actor_type is not None and (actor_uid is None or actor_type.lower() != "user"):
+        user_uid = user_name = None
 
     src_ip = _text(client.get("ipAddress"), MAX_ID)
+    details = _dict(security.get("ipDetails"))
     if src_ip is None:
         chain = _dict(get("request")).get("ipChain")
-        if type(chain) is list and chain:
-            src_ip = _text(_dict(chain[0]).get("ip"), MAX_ID)
+        first = _dict(chain[0]) if type(chain) is list and chain else _EMPTY
+        src_ip = _text(first.get("ip"), MAX_ID)
+        place = place or _dict(first.get("geographicalContext"))
+        details = details or _dict(first.get("ipDetails"))
+    asn, as_org = security.get("asNumber"), security.get("asOrg")
 
     agent = client.get("userAgent")
     geolocation = _dict(place.get("geolocation"))
     hidden = debug.get("logOnlySecurityData")
-    hidden = _dict(hidden) or _json_inside(hidden)
+    hidden = _dict(hidden) or _dict(_json_inside(hidden))
     return Event(
         uid=uid,
         time=time,
@@ -179,9 +184,9 @@ def normalize(raw: bytes) -> Event:
         src_ip=src_ip,
         src_country=_text(place.get("country"), MAX_ID),
         src_city=_text(place.get("city"), MAX_ID),
-        src_asn=_int(security.get("asNumber")),
-        src_as_org=_text(security.get("asOrg"), MAX_ID),
-        is_proxy=_bool(security.get("isProxy")),
+        src_asn=_int(details.get("asNumber") if asn is None else asn),
+        src_as_org=_text(details.get("asOrg") if as_org is None else as_org, MAX_ID),
+        is_proxy=_is_anonymous(details, debug) or _bool(security.get("isProxy")),
         user_agent=_text(agent.get("rawUserAgent") if type(agent) is dict else agent),
         device=_text(client.get("device"), MAX_ID) or _text(_dict(get("device")).get("name"), MAX_ID),
         factor=_text(debug.get("factor"), MAX_ID) or _factor_of_target(targets),
@@ -197,7 +202,7 @@ def normalize(raw: bytes) -> Event:
         threat_suspected=_bool(debug.get("threatSuspected")),
         severity=_text(get("severity"), MAX_ID),
         message=_text(get("displayMessage")),
-        device_token=_id(debug.get("dtHash")) or _id(debug.get("deviceFingerprint")),
+        device_token=_token(debug.get("dtHash")) or _token(debug.get("deviceFingerprint")),
         src_lat=_degrees(geolocation.get("lat"), 90),
         src_lon=_degrees(geolocation.get("lon"), 180),
         app_uid=_id(app.get("id")),
@@ -239,6 +244,21 @@ def _targets(targets: list[Any]) -> tuple[dict[str, Any], dict[str, Any], dict[s
     return app, role, first.get("policyrule") or thing or app or within or role, first.get("user")
 
 
+def _token(value: object) -> str | None:
+    token = _id(value)
+    return None if token in ("-", "null", "unknown") else token  # which would make one device of many
+
+
+def _is_anonymous(details: dict[str, Any], debug: dict[str, Any]) -> bool | None:
+    """True where a service at the address hides who comes from it, as newer records say: VPN, proxy, Tor."""
+    services, tunnels = details.get("ipServiceCategories"), debug.get("tunnels")
+    if type(tunnels) is str:
+        tunnels = _json_inside(tunnels)
+    said = [_dict(service).get("isAnonymous") for service in (services if type(services) is list else ())]
+    said += [_dict(tunnel).get("anonymous") for tunnel in (tunnels if type(tunnels) is list else ())]
+    return True if any(_bool(value) for value in said) else None
+
+
 _LEVEL = re.compile(r"\blevel=(\w+)")
 
 
@@ -247,7 +267,7 @@ def _risk_level(debug: dict[str, Any], hidden: dict[str, Any]) -> str | None:
     for risk in (debug.get("risk"), hidden.get("risk")):
         if type(risk) is str and (match := _LEVEL.search(risk, 0, MAX_TEXT)):
             return _text(match[1], MAX_ID)
-        inside = risk if type(risk) is dict else _json_inside(risk)
+        inside = _dict(risk if type(risk) is dict else _json_inside(risk))
         if level := _text(inside.get("level"), MAX_ID):
             return level
     return None
@@ -344,14 +364,14 @@ def _bool(value: object) -> bool | None:
 
 def _debug_data(context: object) -> dict[str, Any]:
     data = _dict(context).get("debugData")
-    return _json_inside(data) if type(data) is str else _dict(data)
+    return _dict(_json_inside(data) if type(data) is str else data)
 
 
-def _json_inside(value: object) -> dict[str, Any]:
-    """Some debugData values are JSON inside a string, some only look like it."""
-    if type(value) is str and value.startswith("{"):
+def _json_inside(value: object) -> Any:
+    """Some debugData values are JSON inside a string, an object or a list; some only look like it: an empty object."""
+    if type(value) is str and value.startswith(("{", "[")):
         try:
-            return _dict(_decode(value.encode("utf-8", "replace")))
+            return _decode(value.encode("utf-8", "replace"))
         except MalformedEvent:
             pass
     return _EMPTY

@@ -158,6 +158,14 @@ def test_an_actor_that_is_no_user_acts_on_the_user_among_the_targets():
     assert normalize(record(actor=alice, target=[{"id": "00u2", "type": "User"}])).user_uid == "00u1"
 
 
+def test_an_actor_that_okta_does_not_know_is_the_user_among_the_targets():
+    stranger = {"id": "unknown", "type": "User", "alternateId": "alice@example.com"}
+    alice = {"id": "00u1", "type": "User", "alternateId": "alice@example.com"}
+    event = normalize(record(actor=stranger, target=[alice]))
+    assert (event.user_uid, event.actor_uid) == ("00u1", "unknown")
+    assert normalize(record(actor=stranger)).user_uid == "unknown"
+
+
 def test_an_app_that_acts_goes_by_the_name_that_people_gave_it():
     app = {"id": "0oa1", "type": "PublicClientAppEntity", "alternateId": "unknown", "displayName": "Deploy bot"}
     assert normalize(record(actor=app)).actor_name == "Deploy bot"
@@ -201,6 +209,46 @@ def test_targets_are_told_apart(targets, columns):
     if not columns:
         names = [name for name in Event._fields if name.startswith(("target_", "app_"))]
         assert all(getattr(event, name) is None for name in names)
+
+
+@pytest.mark.parametrize(
+    ("security", "debug", "is_proxy"),
+    [
+        ({"isProxy": True}, {}, True),
+        ({"isProxy": False}, {}, False),
+        ({}, {}, None),
+        ({"isProxy": False, "ipDetails": {"ipServiceCategories": [{"type": "Tor", "isAnonymous": True}]}}, {}, True),
+        ({"isProxy": False, "ipDetails": {"ipServiceCategories": [{"type": "VPN", "isAnonymous": False}]}}, {}, False),
+        ({"ipDetails": {"ipServiceCategories": [None, 7, {}]}}, {}, None),
+        ({}, {"tunnels": '[{"type": "VPN"}, {"anonymous": true, "operator": "X", "type": "VPN"}]'}, True),
+        ({}, {"tunnels": [{"anonymous": "true"}]}, True),
+        ({}, {"tunnels": '[{"anonymous": false, "type": "VPN"}]'}, None),
+        ({}, {"tunnels": "[[[["}, None),
+        ({}, {"tunnels": '{"anonymous": true}'}, None),
+    ],
+)
+def test_an_address_hides_who_comes_from_it_as_either_form_says(security, debug, is_proxy):
+    assert normalize(record(securityContext=security, debugContext=debug_data(**debug))).is_proxy is is_proxy
+
+
+def test_a_network_and_a_place_are_read_from_where_they_stand():
+    details = {"asNumber": 7922, "asOrg": "Comcast"}
+    place = {"country": "France", "city": "Lyon"}
+    event = normalize(record(securityContext={"ipDetails": details}))
+    assert (event.src_asn, event.src_as_org) == (7922, "Comcast")
+    event = normalize(record(securityContext={"asNumber": 1, "asOrg": "A", "ipDetails": details}))
+    assert (event.src_asn, event.src_as_org) == (1, "A")
+    chain = {"ipChain": [{"ip": "203.0.113.7", "geographicalContext": place, "ipDetails": details}]}
+    event = normalize(record(request=chain, client={}, securityContext=None))
+    assert (event.src_ip, event.src_country, event.src_city, event.src_asn) == ("203.0.113.7", "France", "Lyon", 7922)
+    event = normalize(record(request=chain, client={"ipAddress": "198.51.100.1"}, securityContext={}))
+    assert (event.src_ip, event.src_country, event.src_asn) == ("198.51.100.1", None, None)
+
+
+@pytest.mark.parametrize("nothing", ["-", "null", "unknown", "", None])
+def test_a_device_token_that_is_none_is_no_device(nothing):
+    assert normalize(record(debugContext=debug_data(dtHash=nothing))).device_token is None
+    assert normalize(record(debugContext=debug_data(dtHash=nothing, deviceFingerprint="ab"))).device_token == "ab"
 
 
 @pytest.mark.parametrize(
