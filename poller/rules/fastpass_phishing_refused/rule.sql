@@ -15,23 +15,34 @@ falsepositives:
   - A proxy, a test page or a custom domain of your own in front of Okta that it does not know
 parameters: {window: 1h}
 lookback: window
-lookahead: window
+lookahead: 12h
 summary:
   - "FastPass refused at {trigger} UTC to sign {user} in to a page that is not the org's ({refused.count}
     {refused.count:time|times})"
   - "asked from {refused.places}"
   - "with {refused.user_agent}"
 */
--- Binds: :org, :since, :until (the slice, epoch ms), :window (ms).
-with refused as materialized (
-    select uid, user_uid, time, whose, lag(time) over (partition by whose order by time, uid) as previous
-    from (select phishing_refused.*, coalesce(user_uid, src_ip, 'unknown') as whose
-          from phishing_refused) as known
-    where org = :org and time >= :since - :window and time < :until + :window
+-- Binds: :org, :since, :until (the slice, epoch ms), :window (ms). A finding's events lie in one half of a day
+-- (43200000 ms), so that it ends even where they come without a pause.
+-- 1. Those of the slice and around it, each with the time of the one before it, of the same user or else address.
+with told as materialized (
+    select org, uid, user_uid, time, coalesce(user_uid, src_ip, 'unknown') as whose,
+           lag(time) over (partition by coalesce(user_uid, src_ip, 'unknown') order by time, uid) as previous
+    from phishing_refused
+    where org = :org and time >= :since - :window and time < :until + 43200000
+),
+-- 2. One with none before it in the window begins a burst; so does the first after noon and midnight.
+marked as (
+    select told.*, case when previous is null or previous < time - :window or previous / 43200000 < time / 43200000
+                        then 1 else 0 end as begins
+    from told
+),
+bursts as materialized (
+    select marked.*, sum(begins) over (partition by whose order by time, uid rows unbounded preceding) as burst
+    from marked
 )
--- The first within a window is the trigger; what follows within one is its evidence.
-select :org as org, t.user_uid, t.uid as trigger_uid, t.time as trigger_time, told.uid as evidence_uid,
+-- 3. A burst is a finding.
+select head.org, head.user_uid, head.uid as trigger_uid, head.time as trigger_time, act.uid as evidence_uid,
        'refused' as role
-from refused as t join refused as told
-  on told.whose = t.whose and told.time >= t.time and told.time <= t.time + :window
-where (t.previous is null or t.previous < t.time - :window) and t.time >= :since and t.time < :until;
+from bursts as head join bursts as act on act.whose = head.whose and act.burst = head.burst
+where head.begins = 1 and head.time >= :since and head.time < :until;

@@ -21,10 +21,11 @@ summary:
   - "from {signed_in.places}"
 */
 -- Binds: :org, :since, :until (the slice, epoch ms), :window (ms).
--- 1. The sign-ins of the slice that are not right behind another one of the same user.
+-- 1. The sign-ins of the slice that are not right behind another one of the same user and provider.
 with sign_ins as materialized (
-    select org, uid, user_uid, time,
-           lag(time) over (partition by coalesce(user_uid, '') order by time, uid) as previous
+    select org, uid, user_uid, time, coalesce(app_uid, target_uid, '') as provider,
+           lag(time) over (partition by coalesce(user_uid, ''), coalesce(app_uid, target_uid, '')
+                           order by time, uid) as previous
     from idp_signed_in
     where org = :org and time >= :since and time < :until
 )
@@ -33,6 +34,7 @@ select org, user_uid, uid as trigger_uid, time as trigger_time, uid as evidence_
 from sign_ins
 where (previous is null or previous < time - :window)
   and (select 1 from idp_signed_in as earlier
-       where earlier.org = :org and earlier.user_uid = sign_ins.user_uid and earlier.time >= sign_ins.time - :window
+       where earlier.org = :org and earlier.user_uid = sign_ins.user_uid
+         and coalesce(earlier.app_uid, earlier.target_uid, '') = sign_ins.provider and earlier.time >= sign_ins.time - :window
          and (earlier.time < sign_ins.time or earlier.time = sign_ins.time and earlier.uid < sign_ins.uid)
        limit 1) is null

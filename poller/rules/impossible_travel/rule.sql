@@ -14,7 +14,7 @@ references:
 falsepositives:
   - A VPN that is switched on or off and that Okta does not know as a proxy
   - Places of addresses are guesses, and some are far off
-parameters: {distance: 500, speed: 1000, window: 12h}
+parameters: {distance: 500, speed: 1000, window: 20h}
 lookback: window + window
 summary:
   - "{user} logged in from {login.places} at {trigger} UTC, too soon after {before.places} at {first} UTC to have

@@ -24,33 +24,41 @@ summary:
   - "now with {moved.user_agent}"
 */
 -- Binds: :org, :since, :until (the slice, epoch ms), :window (ms).
+-- A network is its AS number, else the country: where no AS number is known, another country is another network. Okta's
+-- own servers act in sessions as Okta-Integrations.
 with
+used as not materialized (
+    select org, uid, user_uid, time, session_uid, root_session_uid, src_ip, src_asn, src_country, user_agent,
+           coalesce(cast(src_asn as text), src_country) as network
+    from session_used
+    where coalesce(src_ip, '') <> '' and (src_asn is not null or src_country is not null)
+      and lower(coalesce(user_agent, '')) not like 'okta-integrations%'
+),
 -- 1. What sessions were used for in this slice, and from where each was used just before, in it.
 uses as (
-    select uid, user_uid, time, session_uid as session, nullif(root_session_uid, 'unknown') as root, src_ip, src_asn,
+    select uid, user_uid, time, session_uid as session, nullif(root_session_uid, 'unknown') as root, network,
            user_agent,
-           lag(time) over in_session as previous_time, lag(src_asn) over in_session as previous_asn,
+           lag(time) over in_session as previous_time, lag(network) over in_session as previous_network,
            lag(user_agent) over in_session as previous_agent
-    from session_used
-    where org = :org and time >= :since and time < :until and coalesce(src_ip, '') <> '' and src_asn is not null
+    from used
+    where org = :org and time >= :since and time < :until
     window in_session as (partition by user_uid, session_uid order by time, uid)
 ),
 -- 2. Those from another network or with another client than just before, in this slice or before it. Few are left.
 changes as materialized (
-    select u.uid, u.user_uid, u.time, u.session, u.root, u.src_ip, u.src_asn, u.user_agent,
-           (select b.uid from session_used as b
+    select u.uid, u.user_uid, u.time, u.session, u.root, u.network, u.user_agent,
+           (select b.uid from used as b
             where b.org = :org and b.user_uid = u.user_uid and b.time >= u.time - :window and b.time <= u.time
               and (b.time < u.time or b.uid < u.uid) and (b.session_uid = u.session or b.root_session_uid = u.root)
-              and coalesce(b.src_ip, '') <> '' and b.src_asn is not null
             order by b.time desc, b.uid desc limit 1) as before_uid
     from uses as u
     where u.previous_time is null or u.previous_time < u.time - :window - :window
-       or u.previous_asn <> u.src_asn or coalesce(u.previous_agent <> u.user_agent, true)
+       or u.previous_network <> u.network or coalesce(u.previous_agent <> u.user_agent, true)
 ),
 moves as materialized (
-    select c.* from changes as c cross join events as b
+    select c.* from changes as c cross join used as b
     where b.org = :org and b.uid = c.before_uid
-      and (b.src_asn <> c.src_asn or coalesce(b.user_agent <> c.user_agent, true))
+      and (b.network <> c.network or coalesce(b.user_agent <> c.user_agent, true))
 ),
 -- 3. All that the session was used for in the two windows before, with system and browser in place of versions.
 trail as materialized (
@@ -70,19 +78,22 @@ trail as materialized (
                 else 'other' end as client
     from (
         select m.uid as trigger_uid, m.time as trigger_time, b.uid, b.time, b.src_ip, b.src_asn, b.src_country,
-               b.user_agent as agent
-        from moves as m cross join session_used as b
+               b.network, b.user_agent as agent
+        from moves as m cross join used as b
         where b.org = :org and b.user_uid = m.user_uid and b.time >= m.time - :window - :window and b.time <= m.time
           and (b.session_uid = m.session or b.root_session_uid = m.root)
-          and coalesce(b.src_ip, '') <> '' and b.src_asn is not null and (b.time < m.time or b.uid <= m.uid)
+          and (b.time < m.time or b.uid <= m.uid)
     ) as t
 ),
 -- 4. New in network and client, with something quite unlike it in the window.
 compared as materialized (
     select b.trigger_uid, b.uid, b.time,
-           case when b.src_asn = m.src_asn and (b.client = m.client or b.client is null and m.client is null)
+           case when (b.network = m.network or (b.src_asn is null or m.src_asn is null) and b.src_country = m.src_country)
+                 and (b.client = m.client or b.client is null and m.client is null)
                 then 1 else 0 end as is_same,
-           case when b.src_asn <> m.src_asn and b.src_ip <> m.src_ip and b.time >= b.trigger_time - :window
+           case when b.src_ip <> m.src_ip and b.time >= b.trigger_time - :window
+                 and (b.src_asn <> m.src_asn
+                   or (b.src_asn is null or m.src_asn is null) and b.src_country <> m.src_country)
                 then case when b.client <> m.client then 2 when b.src_country <> m.src_country then 1 else 0 end
                 else 0 end as unlike
     from trail as b join trail as m on m.trigger_uid = b.trigger_uid and m.uid = m.trigger_uid

@@ -14,7 +14,7 @@ references:
 falsepositives:
   - The first test of a planned federation
 parameters: {young: 7d, window: 1h}
-lookback: young
+lookback: young + young
 lookahead: window
 summary:
   - "{user} was the first to sign in through the new identity provider {created.target_name} at {trigger} UTC"
@@ -29,33 +29,29 @@ with providers as materialized (
     from idp_changed
     where org = :org and event_type = 'system.idp.lifecycle.create' and time >= :since - :young and time < :until
 ),
--- 2. Who came in through one while it was young, in the slice and a window after it. A sign-in names its provider by id
---    or by name, as an app or as another target; one that names none may be of any.
+-- 2. Who came in through one while it was young. A sign-in names its provider by id or by name, as an app or as another
+--    target; one that names none may be of any. A name tells nothing where its id was there before the provider: the
+--    new one bears the name of an old one.
 sign_ins as materialized (
     select s.org, s.uid, s.user_uid, s.time, providers.uid as provider_uid, providers.time as provider_time,
-           providers.target_uid as provider_id, providers.target_name as provider_name,
            case when s.app_uid = providers.target_uid or s.target_uid = providers.target_uid then 'high'
                 when s.app_name = providers.target_name or s.target_name = providers.target_name then 'medium'
                 else 'low' end as confidence,
            lag(s.time) over (partition by providers.uid order by s.time, s.uid) as previous
     from providers join idp_signed_in as s
-      on  s.org = :org and s.time >= :since and s.time < :until + :window
+      on  s.org = :org and s.time >= :since - :young and s.time < :until + :window
       and s.time >= providers.time and s.time <= providers.time + :young + :window
       and (s.app_uid = providers.target_uid or s.target_uid = providers.target_uid
-        or s.app_name = providers.target_name or s.target_name = providers.target_name
+        or (s.app_name = providers.target_name or s.target_name = providers.target_name)
+           and (select 1 from idp_signed_in as old
+                where old.org = :org and old.time >= providers.time - :young and old.time < providers.time
+                  and (old.app_uid = s.app_uid or old.target_uid = s.target_uid)
+                limit 1) is null
         or s.app_uid is null and s.target_uid is null)
 ),
 -- 3. The first through each provider.
 firsts as materialized (
-    select sign_ins.*
-    from sign_ins
-    where time < :until and time <= provider_time + :young and previous is null
-      and (select 1 from idp_signed_in as earlier
-           where earlier.org = :org and earlier.time >= sign_ins.provider_time and earlier.time < :since
-             and (earlier.app_uid = sign_ins.provider_id or earlier.target_uid = sign_ins.provider_id
-               or earlier.app_name = sign_ins.provider_name or earlier.target_name = sign_ins.provider_name
-               or earlier.app_uid is null and earlier.target_uid is null)
-           limit 1) is null
+    select * from sign_ins where time >= :since and time < :until and time <= provider_time + :young and previous is null
 ),
 -- 4. Evidence: the creation, that sign-in, and those that follow within the window.
 told as (

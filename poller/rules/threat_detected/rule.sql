@@ -25,7 +25,8 @@ summary:
 -- 1. The detections of the slice that are not right behind another one from their address.
 with detections as materialized (
     select org, uid, src_ip, time, outcome,
-           lag(time) over (partition by coalesce(src_ip, '') order by time, uid) as previous
+           lag(time) over (partition by coalesce(src_ip, ''), case when outcome = 'ALLOW' then 1 else 0 end
+                           order by time, uid) as previous
     from threat_detected
     where org = :org and time >= :since and time < :until
 )
@@ -36,6 +37,8 @@ select org, null as user_uid, uid as trigger_uid, time as trigger_time, uid as e
 from detections
 where src_ip is not null and (previous is null or previous < time - :window)
   and (select 1 from threat_detected as earlier
-       where earlier.org = :org and earlier.src_ip = detections.src_ip and earlier.time >= detections.time - :window
+       where earlier.org = :org and earlier.src_ip = detections.src_ip
+         and case when earlier.outcome = 'ALLOW' then 1 else 0 end = case when detections.outcome = 'ALLOW' then 1 else 0 end
+         and earlier.time >= detections.time - :window
          and (earlier.time < detections.time or earlier.time = detections.time and earlier.uid < detections.uid)
        limit 1) is null
