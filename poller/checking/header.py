@@ -36,7 +36,17 @@ _FORMS: Mapping[str, str] = {
     "logsource": "a mapping of names to values",
 }
 _FACTS = ("user", "first", "last", "trigger", "attempts", "kinds")
-_ROLE_FACTS = ("places", "phone_places", "browser_places", "factors", "new", "count", "users", *sorted(EVENT_FACTS))
+_ROLE_FACTS = (
+    "first",
+    "places",
+    "phone_places",
+    "browser_places",
+    "factors",
+    "new",
+    "count",
+    "users",
+    *sorted(EVENT_FACTS),
+)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
 /*
-title: Many wrong passwords for one user, then a login
+title: Many wrong passwords for one user, then the right one
 id: e987e9dd-444b-4bee-bd31-e79986aaea3e
 status: stable
 description: |
-  Somebody guesses the password of one user until it fits. Fires on the first login from an address, when enough
-  attempts lie in the window that ends with it. One attempt that Okta writes twice counts once.
+  Somebody guesses the password of one user until it fits. Fires on the first login from an address, be it the password
+  step of one that still asks for a second factor, when enough attempts lie in the window that ends with it. One attempt
+  that Okta writes twice counts once.
 level: medium
 tags: [attack.credential-access, attack.initial-access, attack.t1110.001, attack.t1078.004]
 references:
@@ -15,9 +16,9 @@ falsepositives:
 parameters: {attempts: 5, window: 10m}
 lookback: window + window + 5s
 summary:
-  - "{attempts} wrong passwords for {user} between {first} and {trigger} UTC, then a login"
+  - "{attempts} wrong passwords for {user} between {first} and {trigger} UTC, then the right password"
   - "they were typed at {refused.places}"
-  - "the login came from {login.places}"
+  - "the right one came from {login.places}"
   - "new for this user: {login.new}"
 */
 -- Binds: :org, :since, :until (the slice, epoch ms), :attempts, :window (ms).

@@ -5,7 +5,8 @@ status: experimental
 description: |
   An Okta Verify push was approved from another network, and mostly another country, than the one the sign-in asks from,
   and Okta finds both the device and the address of that sign-in new for the user: somebody else signs in, and the user
-  lets them. One push that is approved at once leaves no other trace.
+  lets them. One push that is approved at once leaves no other trace. Quiet where both are in one city, and Okta finds
+  nothing new in where the sign-in comes from: a new computer at home, and the phone on mobile data.
 level: medium
 tags: [attack.credential-access, attack.t1621, attack.initial-access, attack.t1078.004]
 references:
@@ -20,7 +21,7 @@ lookahead: 5m
 reads: [push_sent, mfa_succeeded, password_succeeded, session_started, factor_challenged, sign_on_allowed,
         sign_in_verified]
 summary:
-  - "{user} approved at {trigger} UTC an Okta Verify push that was asked for in another place"
+  - "{user} approved at {trigger} UTC an Okta Verify push that was asked for elsewhere"
   - "asked for from {asked.places}"
   - "approved from {approved.places}"
   - "new for this user: {asked.new}"
@@ -30,7 +31,7 @@ summary:
 with
 -- 1. Pushes that were approved in this slice.
 approvals as materialized (
-    select uid, user_uid, time, authn_request_uid as authn, src_country, src_asn
+    select uid, user_uid, time, authn_request_uid as authn, src_country, src_city, src_asn
     from mfa_succeeded
     where org = :org and factor = 'OKTA_VERIFY_PUSH' and time >= :since and time < :until
       and coalesce(user_uid, '') <> ''
@@ -44,8 +45,8 @@ around as materialized (
                 when a.authn_request_uid = p.authn then 1
                 else 0 end as is_tied,
            case when a.src_asn = p.src_asn then 0
-                when a.src_country <> p.src_country then 2
-                when a.src_asn <> p.src_asn then 1
+                when a.src_country <> p.src_country then 3
+                when a.src_asn <> p.src_asn then case when a.src_city = p.src_city then 1 else 2 end
                 else 0 end as apart
     from approvals as p cross join activities as a
     where a.org = :org and a.user_uid = p.user_uid and a.time >= p.time - :window and a.time <= p.time + 300000
@@ -59,7 +60,8 @@ asked as materialized (
                   where s.trigger_uid = a.trigger_uid and s.is_tied = 1 and s.activity = 'push_sent'
                     and s.src_ip = a.src_ip)
 ),
--- 3. New device, new address, and no trace of that sign-in in the network that the phone is in.
+-- 3. New device, new address, and no trace of that sign-in in the network that the phone is in; nor in its city, unless
+--    Okta finds something new in where the sign-in comes from.
 judged as (
     select trigger_uid, min(apart) as apart
     from asked
@@ -67,9 +69,15 @@ judged as (
     having min(apart) > 0
        and max(case when replace(behaviors, 'New Device=POSITIVE', '') <> behaviors then 1 else 0 end) = 1
        and max(case when replace(behaviors, 'New IP=POSITIVE', '') <> behaviors then 1 else 0 end) = 1
+       and (min(apart) > 1
+         or max(case when replace(behaviors, 'New Geo-Location=POSITIVE', '') <> behaviors
+                       or replace(behaviors, 'New Country=POSITIVE', '') <> behaviors
+                       or replace(behaviors, 'New State=POSITIVE', '') <> behaviors
+                       or replace(behaviors, 'New City=POSITIVE', '') <> behaviors
+                       or replace(behaviors, 'Velocity=POSITIVE', '') <> behaviors then 1 else 0 end) = 1)
 )
 select :org as org, p.user_uid, p.uid as trigger_uid, p.time as trigger_time, told.uid as evidence_uid, told.role,
-       case when j.apart = 2 then 'high' else 'low' end as confidence
+       case when j.apart = 3 then 'high' else 'low' end as confidence
 from judged as j
 join approvals as p on p.uid = j.trigger_uid
 join (

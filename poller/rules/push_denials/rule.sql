@@ -1,11 +1,12 @@
 /*
-title: Okta pushes denied or abandoned, and no login
+title: Okta pushes denied or abandoned
 id: dbac5b36-f125-488c-be16-d60af7aadd7b
 status: experimental
 description: |
-  Someone asks for Okta Verify pushes that the user rejects or lets run out, and does not get in. Whoever asks for a
-  push has the password already: it is stolen, and the next try may work. Fires on the attempt that makes it enough
-  within the window. Where a login follows, push_fatigue tells it, and this rule takes its finding back.
+  Someone asks for Okta Verify pushes that the user rejects or lets run out. Whoever asks for a push mostly has the
+  password already: it is stolen, and the next try may work. Fires on the attempt that makes it enough within the
+  window. Where a login follows with enough attempts just before it, push_fatigue tells it, and this rule takes its
+  finding back; any other login that follows is evidence.
 level: medium
 tags: [attack.credential-access, attack.t1621]
 references:
@@ -18,8 +19,9 @@ lookahead: settle + 4h
 reads: [push_sent, push_rejected, push_abandoned, push_unanswered, password_succeeded, mfa_succeeded, factor_challenged,
         sign_on_allowed, sign_in_verified, session_started, app_opened]
 summary:
-  - "{user} did not approve {attempts} Okta Verify {attempts:push|pushes} ({kinds}) between {first} and {last} UTC,
-    and no login followed: somebody has the password"
+  - "{user} did not approve {attempts} Okta Verify {attempts:push|pushes} ({kinds}) between {first} and {last} UTC:
+    somebody probably has the password"
+  - "a login followed at {login.first} UTC from {login.browser_places|login.places}"
   - "pushes asked for from {sent.places|abandoned.places}"
   - "answered from {rejected.places}"
   - "new for this user: {sent.new|rejected.new}"
@@ -305,11 +307,11 @@ trail as materialized (
       and a.time >= :since - :window - :window - 7200000 - 43200000 and a.time < :until + :settle
 ),
 logins as materialized (
-    select c.user_uid, c.time, c.attempts
+    select c.uid, c.user_uid, c.time, c.attempts
     from counted as c
-    where c.kind > 0 and c.attempts > 0
+    where c.kind > 0
       and (c.kind < 4
-        or coalesce(c.session, c.root) is not null
+        or c.attempts > 0 and coalesce(c.session, c.root) is not null
            and not exists (
                select 1 from trail as e
                where e.user_uid = c.user_uid and e.session in (c.session, c.root)
@@ -324,7 +326,7 @@ attempts as (
 ),
 since_login as (
     select a.user_uid, a.attempt, a.time, a.trigger_uid, a.trigger_time, max(l.time) as login_time
-    from attempts as a left join logins as l on l.user_uid = a.user_uid and l.time < a.time
+    from attempts as a left join logins as l on l.user_uid = a.user_uid and l.time < a.time and l.attempts > 0
     group by a.user_uid, a.attempt, a.time, a.trigger_uid, a.trigger_time
 ),
 -- 9. How many attempts since then the window holds that ends with it: the rule fires on the one that makes it enough.
@@ -343,7 +345,8 @@ crossings as (
           from tally) as c
     where held >= :rejections and coalesce(before, 0) < :rejections
 ),
--- 10. Quiet where somebody got in while it lasted: soon after, or later with enough attempts just before.
+-- 10. Quiet where somebody got in while it lasted, with enough attempts just before: push_fatigue tells of that login.
+--     Any other login that follows is evidence.
 triggers as materialized (
     select c.*
     from crossings as c
@@ -351,7 +354,7 @@ triggers as materialized (
       and not exists (
           select 1 from logins as l
           where l.user_uid = c.user_uid and l.time >= c.time and l.time <= c.time + :settle
-            and (l.attempts >= :rejections or l.time <= c.time + :window))
+            and l.attempts >= :rejections)
 ),
 burst as (
     select t.trigger_uid, max(a.time) as last_attempt
@@ -367,6 +370,9 @@ join (
     select user_uid, uid, role, attempt, attempt_time as time from failures
     union all
     select user_uid, uid, 'sent', null, time from story where activity = 'push_sent'
+    union all
+    select user_uid, uid, 'login', null, time from logins
 ) as told
-  on  told.user_uid = t.user_uid and told.time <= b.last_attempt
-  and told.time >= case told.role when 'sent' then t.first_time - 300000 else t.first_time end;
+  on  told.user_uid = t.user_uid
+  and told.time <= case told.role when 'login' then t.time + :settle else b.last_attempt end
+  and told.time >= case told.role when 'login' then t.time when 'sent' then t.first_time - 300000 else t.first_time end;
