@@ -22,27 +22,29 @@ summary:
 */
 -- Binds: :org, :since, :until (the slice, epoch ms), :apps (so many are no accident), :window (ms).
 with refused as materialized (
-    select org, user_uid, uid, time, coalesce(app_uid, app_name, target_uid, 'an app') as app
+    select org, user_uid, uid, time, coalesce(src_ip, '') as place,
+           coalesce(app_uid, app_name, target_uid, 'an app') as app
     from app_access_refused
     where org = :org and time >= :since - :window and time < :until + :window
       and coalesce(user_uid, 'unknown') <> 'unknown'
 ),
--- The first in a while: what follows within the window is evidence of it.
+-- The first of a user from an address in a while: what follows within the window is evidence of it. A bookmark that
+-- the user clicks does not hide who tries the doors from elsewhere.
 firsts as (
     select * from refused as a
     where a.time >= :since and a.time < :until
       and not exists (
           select 1 from refused as b
-          where b.user_uid = a.user_uid and b.time >= a.time - :window
+          where b.user_uid = a.user_uid and b.place = a.place and b.time >= a.time - :window
             and (b.time < a.time or b.time = a.time and b.uid < a.uid))
 ),
 told as (
-    select f.uid, f.user_uid, f.time, count(distinct r.app) as apps
+    select f.uid, f.user_uid, f.place, f.time, count(distinct r.app) as apps
     from firsts as f join refused as r
-      on r.user_uid = f.user_uid and r.time >= f.time and r.time <= f.time + :window
-    group by f.uid, f.user_uid, f.time
+      on r.user_uid = f.user_uid and r.place = f.place and r.time >= f.time and r.time <= f.time + :window
+    group by f.uid, f.user_uid, f.place, f.time
 )
 select r.org, t.user_uid, t.uid as trigger_uid, t.time as trigger_time, r.uid as evidence_uid, 'refused' as role,
        r.app as attempt, case when t.apps >= :apps then 'high' else 'low' end as confidence
 from told as t join refused as r
-  on r.user_uid = t.user_uid and r.time >= t.time and r.time <= t.time + :window;
+  on r.user_uid = t.user_uid and r.place = t.place and r.time >= t.time and r.time <= t.time + :window;

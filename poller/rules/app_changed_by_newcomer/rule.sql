@@ -24,9 +24,11 @@ summary:
   - "new for this user: {changed.new}"
 */
 -- Binds: :org, :since, :until (the slice, epoch ms), :learned, :burst (ms).
--- 1. What was done to apps in the slice, and for :burst after it.
+-- 1. What was done to apps in the slice, and for :burst after it. Where an app acted, `user_uid` of the event may be a
+--    user it was done to: the finding has none.
 with acts as materialized (
-    select org, uid, user_uid, actor_uid, time,
+    select org, uid, actor_uid, time,
+           case when lower(actor_type) = 'user' then nullif(actor_uid, 'unknown') end as user_uid,
            lag(time) over (partition by actor_uid order by time, uid) as previous
     from app_changed
     where org = :org and time >= :since and time < :until + :burst

@@ -38,8 +38,10 @@ with all_resets as (
 ),
 -- 1. A password that users change by themselves, and one that runs out, are daily business.
 resets as materialized (
-    select coalesce(target_user_uid, user_uid) as user_uid, uid, time,
-           case when actor_uid <> target_user_uid then 1 else 0 end as is_by_other
+    select coalesce(target_user_uid, user_uid) as user_uid, uid, time, src_ip, src_country, src_asn, src_as_org,
+           case when actor_uid <> target_user_uid then 1 else 0 end as is_by_other,
+           case when actor_uid = coalesce(target_user_uid, user_uid) and lower(event_type) like 'user.mfa.factor.%'
+                then 1 else 0 end as is_swap
     from all_resets
     where coalesce(target_user_uid, user_uid) is not null and coalesce(target_user_uid, user_uid) <> 'unknown'
       and event_type <> 'user.account.expire_password'
@@ -61,7 +63,8 @@ uses as not materialized (
 -- 3. The logins after each reset.
 logins as materialized (
     select l.org, l.user_uid, l.uid, l.time, l.src_ip, l.src_country, l.src_asn, l.src_as_org,
-           r.uid as reset_uid, r.time as reset_time, r.is_by_other
+           r.uid as reset_uid, r.time as reset_time, r.is_by_other, r.is_swap,
+           r.src_ip as from_ip, r.src_country as from_country, r.src_asn as from_asn, r.src_as_org as from_as_org
     from resets as r cross join activities as l
     where l.org = :org and l.user_uid = r.user_uid
       and l.time >= r.time and l.time <= r.time + :window and l.time < :until
@@ -73,7 +76,8 @@ logins as materialized (
                              and c.time >= l.time - 60000 and c.time <= l.time + 60000
                              and coalesce(c.src_ip, '') = l.src_ip))
 ),
--- 4. The first of them from a new place, for a user who has places.
+-- 4. The first of them from a new place, for a user who has places. Users who removed a factor of theirs at a place of
+--    theirs, as for a new phone, and then travel, are daily business.
 elsewhere as (
     select l.*, row_number() over (partition by l.reset_uid order by l.time, l.uid) as number
     from logins as l
@@ -84,6 +88,13 @@ elsewhere as (
           and (u.src_ip = l.src_ip
             or (u.src_asn = l.src_asn or u.src_as_org = l.src_as_org)
                and coalesce(u.src_country, '') = coalesce(l.src_country, '')))
+      and not (l.is_swap = 1 and exists (
+        select 1 from uses as u
+        where u.user_uid = l.user_uid
+          and u.time >= l.reset_time - :history and u.time <= l.reset_time - :settled
+          and (u.src_ip = l.from_ip
+            or (u.src_asn = l.from_asn or u.src_as_org = l.from_as_org)
+               and coalesce(u.src_country, '') = coalesce(l.from_country, ''))))
 ),
 told as (
     select f.*, max(is_by_other) over (partition by uid) as any_by_other

@@ -15,7 +15,7 @@ falsepositives:
 parameters: {apps: 10, window: 5m}
 lookback: window + window
 summary:
-  - "{user} opened {attempts} different apps between {first} and {trigger} UTC"
+  - "{user} opened at least {attempts} different apps between {first} and {trigger} UTC"
   - "{opened.app_name}"
   - "from {opened.places}"
   - "new for this user: {opened.new}"

@@ -24,32 +24,50 @@ summary:
 with digits(digit) as (
     values ('0'), ('1'), ('2'), ('3'), ('4'), ('5'), ('6'), ('7'), ('8'), ('9')
 ),
--- 1. Signs that hardly stand in names of users.
-signs(sign) as (
-    values ('!'), ('"'), ('#'), ('$'), ('%'), ('&'), ('('), (')'), ('*'), (','), (';'), ('<'), ('='), ('>'), ('?'),
-           ('@'), ('['), (']'), ('^'), ('`'), ('{'), ('|'), ('}'), ('~')
+-- 1. Signs that hardly stand in names of users; and those that do not even where there is no capital. `$` ends names of
+--    computers, and the rest is of URLs, of names in a directory, and of what scanners send.
+signs(sign, is_rare) as (
+    values ('!', 1), ('"', 0), ('#', 1), ('$', 0), ('%', 0), ('&', 0), ('(', 0), (')', 0), ('*', 1), (',', 0),
+           (';', 0), ('<', 0), ('=', 0), ('>', 0), ('?', 0), ('@', 0), ('[', 0), (']', 0), ('^', 1), ('`', 0),
+           ('{', 0), ('|', 0), ('}', 0), ('~', 1)
 ),
--- 2. Names that nobody has, are no addresses and not of several words, and mix what passwords mix.
+-- 2. Names that nobody has, are no addresses and not of several words, and mix what passwords mix, or are a word that
+--    many take and digits. `Alice2@example` is an address that was not typed to its end, `P@ssw0rd` is none.
 typed as materialized (
-    select p.org, p.uid, p.time, coalesce(p.src_ip, '') as place
+    select p.org, p.uid, p.time, coalesce(p.src_ip, '') as place,
+           lag(p.time) over (partition by coalesce(p.src_ip, '') order by p.time, p.uid) as previous
     from password_refused as p
     where p.org = :org and p.time >= :since - :window and p.time < :until + :window
       and coalesce(p.user_uid, 'unknown') = 'unknown'
       and length(p.actor_name) >= :length
       and p.actor_name not like '%_@_%._%' and p.actor_name not like '% %'
-      and lower(p.actor_name) <> p.actor_name and upper(p.actor_name) <> p.actor_name
+      and upper(p.actor_name) <> p.actor_name
       and exists (select 1 from digits where replace(p.actor_name, digit, '') <> p.actor_name)
-      and exists (select 1 from signs where replace(p.actor_name, sign, '') <> p.actor_name)
+      and (exists (
+              select 1 from signs
+              where replace(p.actor_name, sign, '') <> p.actor_name
+                and (is_rare = 1 or lower(p.actor_name) <> p.actor_name)
+                and not (sign = '@' and p.actor_name like '___%@____%'
+                         and length(p.actor_name) = length(replace(p.actor_name, '@', '')) + 1
+                         and rtrim(lower(p.actor_name), 'abcdefghijklmnopqrstuvwxyz-') like '%@'))
+        or rtrim(lower(p.actor_name), '0123456789') in ('password', 'passw0rd', 'welcome', 'qwerty', 'letmein',
+                                                        'changeme')
+           and length(p.actor_name) >= length(rtrim(p.actor_name, '0123456789')) + 3)
 ),
--- 3. The first from its address in a while: what follows within the window is evidence of it.
-firsts as (
-    select * from typed as a
-    where a.time >= :since and a.time < :until
-      and not exists (
-          select 1 from typed as b
-          where b.place = a.place and b.time >= a.time - :window
-            and (b.time < a.time or b.time = a.time and b.uid < a.uid))
+-- 3. The first from its address in a while: what follows within the window is evidence of it. By numbers and not by a
+--    join, since attacks on many names are long.
+bursts as (
+    select typed.*, sum(case when previous is null or previous < time - :window then 1 else 0 end)
+                        over (partition by place order by time, uid rows unbounded preceding) as burst
+    from typed
+),
+told as (
+    select org, uid, time,
+           first_value(uid) over (partition by place, burst order by time, uid) as first_uid,
+           first_value(time) over (partition by place, burst order by time, uid) as first_time
+    from bursts
 )
-select f.org, null as user_uid, f.uid as trigger_uid, f.time as trigger_time, t.uid as evidence_uid, 'typed' as role
-from firsts as f join typed as t
-  on t.place = f.place and t.time >= f.time and t.time <= f.time + :window;
+select org, null as user_uid, first_uid as trigger_uid, first_time as trigger_time, uid as evidence_uid,
+       'typed' as role
+from told
+where first_time >= :since and first_time < :until and time <= first_time + :window;

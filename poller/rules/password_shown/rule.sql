@@ -15,14 +15,17 @@ parameters: {window: 1h}
 lookback: window
 lookahead: window
 summary:
-  - "{user} looked at {shown.count} app {shown.count:password|passwords} of others from {first} UTC on"
+  - "{shown.actor_name|user} looked at {shown.count} app {shown.count:password|passwords} of others from {first} UTC on"
   - "those of {shown.target_user_name}"
   - "for {shown.app_name}"
   - "from {shown.places}"
 */
--- Binds: :org, :since, :until (the slice, epoch ms), :window (ms). The finding is about who looked.
+-- Binds: :org, :since, :until (the slice, epoch ms), :window (ms). The finding is about who looked: where that is an
+-- app or Okta itself, `user_uid` of the event is whose password it was, and the finding has no user.
 with shown as materialized (
-    select org, user_uid, uid, time from password_shown
+    select org, uid, time, coalesce(actor_uid, '') as actor,
+           case when lower(actor_type) = 'user' then nullif(actor_uid, 'unknown') end as user_uid
+    from password_shown
     where org = :org and time >= :since - :window and time < :until + :window
       -- One person: names without their case where both are there, since the ids of app accounts differ; else ids.
       and case when actor_name is not null and target_user_name is not null
@@ -35,9 +38,9 @@ firsts as (
     where a.time >= :since and a.time < :until
       and not exists (
           select 1 from shown as b
-          where coalesce(b.user_uid, '') = coalesce(a.user_uid, '') and b.time >= a.time - :window
+          where b.actor = a.actor and b.time >= a.time - :window
             and (b.time < a.time or b.time = a.time and b.uid < a.uid))
 )
 select f.org, f.user_uid, f.uid as trigger_uid, f.time as trigger_time, a.uid as evidence_uid, 'shown' as role
 from firsts as f join shown as a
-  on coalesce(a.user_uid, '') = coalesce(f.user_uid, '') and a.time >= f.time and a.time <= f.time + :window;
+  on a.actor = f.actor and a.time >= f.time and a.time <= f.time + :window;

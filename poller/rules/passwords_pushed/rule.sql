@@ -14,13 +14,14 @@ falsepositives:
 parameters: {}
 lookback: 0s
 summary:
-  - "{user} set up an app at {first} UTC so that Okta pushes passwords to it"
+  - "{pushed.actor_name|user} set up an app at {first} UTC so that Okta pushes passwords to it"
   - "the app: {pushed.app_name|pushed.target_name}"
   - "from {pushed.places}"
 */
 -- Binds: :org, :since, :until (the slice, epoch ms). The finding is about the admin who changed the app. Okta says what
 -- was changed in words, in the reason or in the message.
-select org, user_uid, uid as trigger_uid, time as trigger_time, uid as evidence_uid, 'pushed' as role
+select org, case when lower(actor_type) = 'user' then nullif(actor_uid, 'unknown') end as user_uid, uid as trigger_uid,
+       time as trigger_time, uid as evidence_uid, 'pushed' as role
 from app_changed
 where org = :org and time >= :since and time < :until
   and event_type = 'application.lifecycle.update'

@@ -24,9 +24,11 @@ summary:
   - "new for this user: {created.new}"
 */
 -- Binds: :org, :since, :until (the slice, epoch ms), :learned, :burst (ms).
--- 1. What users were created in the slice, and for :burst after it.
+-- 1. What users were created in the slice, and for :burst after it. Where an app acted, `user_uid` of the event is the
+--    new user: the finding has none.
 with acts as materialized (
-    select org, uid, user_uid, actor_uid, time,
+    select org, uid, actor_uid, time,
+           case when lower(actor_type) = 'user' then nullif(actor_uid, 'unknown') end as user_uid,
            lag(time) over (partition by actor_uid order by time, uid) as previous
     from user_created
     where org = :org and time >= :since and time < :until + :burst
