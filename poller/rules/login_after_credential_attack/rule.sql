@@ -13,7 +13,7 @@ references:
   - https://attack.mitre.org/techniques/T1078/004/
 falsepositives:
   - A shared address whose users all have to change their passwords, or whose directory is out of order
-parameters: {users: 10, window: 1h}
+parameters: {users: 10, window: 3h}
 lookback: window + window
 summary:
   - "{user} was signed in to at {trigger} UTC from {login.places}, where wrong passwords for {attempts} users had been
