@@ -153,6 +153,23 @@ def session_many_devices(ids: Ids, victim: Person, start: int, attacker: Client 
     return _session_stolen(ids, victim, start, thief, with_device=False)
 
 
+def device_token_moved(ids: Ids, victim: Person, start: int, attacker: Client = ATTACKER) -> Timeline:
+    """The cookies of the victim's browser are copied, but for the session: with the password, the thief gets one on
+    what Okta takes for the victim's browser, and is asked for no second factor."""
+    home = IdentityEngineSignIn(ids, victim, _at_home(victim))
+    thief = IdentityEngineSignIn(ids, victim, attacker)
+    thief.browser = home.browser
+    return timed(
+        [
+            *_approved(home, start, victim.phones[0]),
+            *home.app_opened(start + 20 * MINUTE, APPS[0]),
+            *thief.password(start + HOUR),
+            *thief.completed(start + HOUR + 1_384, ("PASSWORD_AS_FACTOR",)),
+            *thief.app_opened(start + HOUR + 49_873, APPS[3]),
+        ]
+    )
+
+
 def device_token_many_users(ids: Ids, victim: Person, start: int, attacker: Client = ATTACKER) -> Timeline:
     """One browser signs in with the passwords of four colleagues and then of the victim."""
     browser = ids.hex() + ids.hex()
@@ -231,6 +248,7 @@ ATTACKS = {
         Attack(push_abandoned_many_users, "pushes of five users from one address"),
         Attack(session_moved, "a session in another network and browser"),
         Attack(session_many_devices, "a session's cookie on a second device"),
+        Attack(device_token_moved, "a browser's cookies, used by another"),
         Attack(device_token_many_users, "one browser with five users' passwords"),
         Attack(fastpass_phishing_refused, "FastPass refuses a phishing page"),
         Attack(refresh_token_reused, "a refresh token used a second time"),
