@@ -155,7 +155,9 @@ def _fits_the_columns(event: Event) -> None:
 def _says_what_the_record_says(event: Event, value: dict[str, Any]) -> None:
     if (time := _instant(value.get("published"))) is not None:
         assert event.time == time
-    for column, path in {**PLACES, "uid": "uuid"}.items():
+    is_person = (event.actor_type or "User").lower() in ("user", "systemprincipal")
+    name = "actor.alternateId" if is_person else "actor.displayName"
+    for column, path in {**PLACES, "uid": "uuid", "actor_name": name}.items():
         there: Any = value
         for key in path.split("."):
             there = there.get(key) if type(there) is dict else None
