@@ -345,6 +345,13 @@ def test_a_table_is_what_a_terminal_gets_and_it_fits_100_columns(stored: Command
     assert "\x1b" not in shown
 
 
+def test_a_narrow_terminal_gets_rule_and_user_under_one_another(stored: CommandLine) -> None:
+    lines = stored.having(NO_COLOR="1").on_terminal("findings", columns=80).splitlines()
+    assert lines[0].split()[-4:] == ["ORG", "RULE,", "AND", "USER"]
+    assert max(map(len, lines)) <= 80
+    assert sum(line.endswith("  push_fatigue") for line in lines) == 4
+
+
 def test_colour_is_for_terminals_that_want_it(stored: CommandLine) -> None:
     assert "\x1b[" in stored.on_terminal("findings")
     assert "\x1b" not in stored.having(TERM="dumb").on_terminal("findings")

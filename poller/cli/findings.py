@@ -174,18 +174,24 @@ def print_table(found: list[dict[str, Any]], is_filtered: bool = False) -> None:
         output.write("No finding matches.\n" if is_filtered else "No findings.\n")
         return
     has_orgs = len({finding["org"] for finding in found}) > 1
-    rows = output.table("UID", "LAST SEEN (UTC)", "SEVERITY", "STATUS", *(["ORG"] if has_orgs else []), "USER", "RULE")
+    is_narrow = output.width() < output.WIDTH  # names of users and rules would be broken into pieces beside one another
+    names = ("RULE, AND USER",) if is_narrow else ("USER", "RULE")
+    rows = output.table("UID", "LAST SEEN (UTC)", "SEVERITY", "STATUS", *(["ORG"] if has_orgs else []), *names)
     rows.columns[0].no_wrap = rows.columns[1].no_wrap = rows.columns[2].no_wrap = True
     for finding in found:
         superseded = " superseded" if finding["superseded_time"] else ""
+        user = finding["user_name"] or finding["user_uid"] or f"org {finding['org']}"
         rows.add_row(
             output.cell(finding["uid"][:SHORT]),
             output.moment(finding["last_seen_time"]),
             output.cell(finding["severity"], output.SEVERITY_STYLES.get(finding["severity"], "")),
             output.cell(finding["status"] + superseded),
             *([output.cell(finding["org"])] if has_orgs else []),
-            output.cell(finding["user_name"] or finding["user_uid"] or f"org {finding['org']}"),
-            output.cell(finding["rule"]),
+            *(
+                [output.lines(finding["rule"], user)]
+                if is_narrow
+                else [output.cell(user), output.cell(finding["rule"])]
+            ),
         )
     output.show(rows)
 

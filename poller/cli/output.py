@@ -65,6 +65,11 @@ def note(message: str) -> None:
     print(f"poller: {printable(message)}", file=sys.stderr)
 
 
+def width() -> int:
+    """Columns of the terminal; elsewhere so many that nobody has to scroll sideways."""
+    return shutil.get_terminal_size((WIDTH, 24)).columns if is_terminal() else WIDTH
+
+
 def show(*parts: RenderableType) -> None:
     """Rich renderables, in colour on a terminal that wants it, 100 columns wide elsewhere."""
     import io
@@ -75,7 +80,7 @@ def show(*parts: RenderableType) -> None:
     plain = not terminal or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") in ("dumb", "unknown")
     console = Console(
         file=io.StringIO(),
-        width=shutil.get_terminal_size((WIDTH, 24)).columns if terminal else WIDTH,
+        width=width(),
         force_terminal=not plain,
         color_system=None if plain else "auto",
         highlight=False,
