@@ -150,6 +150,7 @@ def _facts(
     return {name: text for name, text in facts.items() if text}
 
 
+_LONGEST = 160  # characters of one value in a summary: the end of a user agent tells the browser
 # Columns of events that a summary may list, as {ROLE.COLUMN}.
 _TOLD = frozenset(
     """event_type outcome outcome_reason user_name actor_name actor_type src_ip src_country src_city src_as_org
@@ -160,7 +161,7 @@ _TOLD = frozenset(
 
 def _told(value: object) -> str | None:
     text = None if value is None else str(value)
-    return f"{text[:97]}..." if text and len(text) > 100 else text
+    return f"{text[:_LONGEST]}…" if text and len(text) > _LONGEST else text
 
 
 def _rank(role: str) -> tuple[int, str]:
