@@ -37,14 +37,7 @@ _FORMS: Mapping[str, str] = {
 }
 _FACTS = ("user", "first", "last", "trigger", "attempts", "kinds")
 _ROLE_FACTS = (
-    "first",
-    "places",
-    "phone_places",
-    "browser_places",
-    "factors",
-    "new",
-    "count",
-    "users",
+    *("first", "places", "phone_places", "browser_places", "factors", "new", "count", "users"),
     *sorted(EVENT_FACTS),
 )
 

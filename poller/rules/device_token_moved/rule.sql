@@ -34,7 +34,7 @@ used as not materialized (
 ),
 -- 1. What was done with each token in this slice, and by which client just before, in it.
 uses as (
-    select uid, user_uid, time, session_uid, root, device_token, src_ip, src_asn, user_agent,
+    select uid, user_uid, time, device_token, user_agent,
            lag(time) over of_token as previous_time, lag(user_agent) over of_token as previous_agent
     from used
     where org = :org and time >= :since and time < :until

@@ -35,6 +35,7 @@ from sign_ins
 where (previous is null or previous < time - :window)
   and (select 1 from idp_signed_in as earlier
        where earlier.org = :org and earlier.user_uid = sign_ins.user_uid
-         and coalesce(earlier.app_uid, earlier.target_uid, '') = sign_ins.provider and earlier.time >= sign_ins.time - :window
+         and coalesce(earlier.app_uid, earlier.target_uid, '') = sign_ins.provider
+         and earlier.time >= sign_ins.time - :window
          and (earlier.time < sign_ins.time or earlier.time = sign_ins.time and earlier.uid < sign_ins.uid)
        limit 1) is null

@@ -87,7 +87,7 @@ trail as materialized (
 ),
 -- 4. New in network and client, with something quite unlike it in the window.
 compared as materialized (
-    select b.trigger_uid, b.uid, b.time,
+    select b.trigger_uid, b.uid,
            case when (b.network = m.network or (b.src_asn is null or m.src_asn is null) and b.src_country = m.src_country)
                  and (b.client = m.client or b.client is null and m.client is null)
                 then 1 else 0 end as is_same,

@@ -24,8 +24,8 @@ summary:
 -- Binds: :org, :since, :until (the slice, epoch ms), :window (ms).
 -- 1. The detections of the slice that are not right behind another one from their address.
 with detections as materialized (
-    select org, uid, src_ip, time, outcome,
-           lag(time) over (partition by coalesce(src_ip, ''), case when outcome = 'ALLOW' then 1 else 0 end
+    select org, uid, src_ip, time, coalesce(outcome = 'ALLOW', false) as is_allowed,
+           lag(time) over (partition by coalesce(src_ip, ''), coalesce(outcome = 'ALLOW', false)
                            order by time, uid) as previous
     from threat_detected
     where org = :org and time >= :since and time < :until
@@ -33,12 +33,12 @@ with detections as materialized (
 -- 2. A finding begins with one that has none before it in the window. An attack is thousands: only its first is read,
 --    and only one look-up by address asks for those before the slice.
 select org, null as user_uid, uid as trigger_uid, time as trigger_time, uid as evidence_uid, 'detected' as role,
-       case when outcome = 'ALLOW' then 'medium' else 'low' end as confidence
+       case when is_allowed then 'medium' else 'low' end as confidence
 from detections
 where src_ip is not null and (previous is null or previous < time - :window)
   and (select 1 from threat_detected as earlier
        where earlier.org = :org and earlier.src_ip = detections.src_ip
-         and case when earlier.outcome = 'ALLOW' then 1 else 0 end = case when detections.outcome = 'ALLOW' then 1 else 0 end
+         and coalesce(earlier.outcome = 'ALLOW', false) = detections.is_allowed
          and earlier.time >= detections.time - :window
          and (earlier.time < detections.time or earlier.time = detections.time and earlier.uid < detections.uid)
        limit 1) is null
